@@ -20,6 +20,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.objectives im
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import open_change, rfc_number
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout import states
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.data_change import is_past_return, statements
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Deployment
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting
@@ -56,13 +57,24 @@ class ActionModule(TidegateAction):
                         refuse_commands(sources, rfc, hosts)
                 return evaluate_objectives(rfc, secrets_of(task_vars))
 
-            ended = conclude(journal, deployment.run, change, options["wanted"], tell, make, utc_now(), interrupted(), reasons(task_vars))
+            last = self._is_last(cmdb, deployment, options["wanted"])
+            about = (change, options["wanted"], tell, make, utc_now(), interrupted(), reasons(task_vars))
+            ended = conclude(journal, deployment.run, *about, last=last)
             left = journal.deployment(deployment.id)
             wanted = statements(left, journal.data_log(left.id))
         if left.state in states.OPEN and left.state is not states.DeploymentState.SUPPORTING:  # somebody has to go on, or go back
             undo = left.state is not states.DeploymentState.BACKING_OUT and not is_past_return(left)
             ended["progress"]["more"] = next_commands(undo, wanted)
         return _said(ended)
+
+    def _is_last(self, cmdb: Cmdb, deployment: Deployment, wanted: str) -> bool:
+        """Whether no other controller has anything to do still; where the verdict is about their hosts, too, they are waited for."""
+        if deployment.epoch is None:
+            return True
+        from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.slice_journal import SliceJournal  # noqa: PLC0415 - as below
+        from ansible_collections.tidegate.release.plugins.plugin_utils.steps import slices  # noqa: PLC0415 - for one controller of several
+
+        return slices.end_slice(SliceJournal(cmdb), deployment.run, wanted == "staged", slices.Waiting(utc_now, interrupted))
 
 
 def _said(ended: dict[str, Any]) -> dict[str, Any]:

@@ -5,13 +5,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction, kept_in_run, reasons
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.interrupt import interrupted
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.output import announce
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
-from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.metrics.model import BakeVerdict
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import open_change, rfc_number
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Deployment
@@ -23,11 +26,13 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.settings import o
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.gate import (
     decide_staging_gate,
     decide_wave_gate,
+    decided_by_others,
+    goes_on,
     make_wave_check,
     to_decide,
 )
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import Sources
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps.tell import make_notifier
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.tell import make_notifier, warned
 
 
 class ActionModule(TidegateAction):
@@ -41,8 +46,43 @@ class ActionModule(TidegateAction):
         if self._task.check_mode:
             return {"changed": False, "decision": "proceed", "reason": "in check mode nothing is decided"}
         with self._sources(options) as sources:
-            journal = Journal(sources.cmdb())
-            deployment = to_decide(journal, rfc_number(required_setting(options, "rfc")), Holder.this_run())
+            deployment = to_decide(Journal(sources.cmdb()), rfc_number(required_setting(options, "rfc")), Holder.this_run())
+        patience = options["patience"]
+        if patience is not None and not patience >= 0:
+            raise TidegateError(f"tidegate_patience is {patience:g}; give a number of seconds, 0 or more")
+        if deployment.epoch is None:
+            return self._decide(options, task_vars, deployment)
+        return self._decide_with_others(options, task_vars, deployment)
+
+    def _decide_with_others(self, options: dict[str, Any], task_vars: dict[str, Any], deployment: Deployment) -> dict[str, Any]:
+        """Decide, or wait for another controller to do so; and then for the next wave in which this one has hosts."""
+        from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.slice_journal import SliceJournal  # noqa: PLC0415 - as below
+        from ansible_collections.tidegate.release.plugins.plugin_utils.steps import slices  # noqa: PLC0415 - for one controller of several
+
+        with Cmdb.open(required_setting(options, "cmdb")) as cmdb:
+            journal, run = SliceJournal(cmdb), deployment.run
+            waves = {target.host: target.wave for target in journal.targets(run.deployment)}
+            place = slices.Meeting(slices.STAGING if options["after"] == "staging" else waves[str(task_vars["inventory_hostname"])])
+            wait = slices.Waiting(utc_now, interrupted, slices.PATIENCE if options["patience"] is None else options["patience"])
+            met, own = slices.meet(journal, run, place, wait), {}
+            if met.move is slices.SliceMove.DECIDE:
+                with contextlib.suppress(ConflictError):  # somebody else has decided in this very moment
+                    own = self._decide(options, task_vars, deployment)
+                if own and own["decision"] != "proceed":
+                    return own
+            result = own or decided_by_others(journal, run, place.number, met.why)
+            if not own:
+                announce(f"{place}: {result['reason']}")
+            after = slices.await_wave(journal, run, place.number, wait)
+            result |= goes_on(journal.deployment(run.deployment), result, after.why)
+            if slices.SliceMove.HOLD in (met.move, after.move):
+                policy = optional_setting(options, "policy")
+                tell = make_notifier(lambda: load_policy(policy))
+                result |= warned(tell(journal, run, "hold", result["reason"], utc_now()))
+        return result
+
+    def _decide(self, options: dict[str, Any], task_vars: dict[str, Any], deployment: Deployment) -> dict[str, Any]:
+        with self._sources(options) as sources:
             if options["after"] == "staging":
                 return self._after_staging(options, task_vars, sources, deployment)
             if deployment.rollout.bake is None and deployment.rollout.canary_bake is None:
@@ -51,10 +91,7 @@ class ActionModule(TidegateAction):
             from ansible_collections.tidegate.release.plugins.plugin_utils.steps import bake  # noqa: PLC0415 - for who measures anything
 
             ask = bake.make_asker(lambda: sources.policy().prometheus)
-            patience = options["patience"]
-            if patience is not None and not patience >= 0:
-                raise TidegateError(f"tidegate_patience is {patience:g}; give a number of seconds, 0 or more")
-            wait = bake.Wait(utc_now, interrupted, patience)
+            wait = bake.Wait(utc_now, interrupted, options["patience"])
             verdict, wave = bake.bake_wave(BakeJournal(sources.cmdb()), deployment, ask, wait)
         if verdict is not None and verdict.outcome == "baking" and not interrupted():
             result = bake.baking_result(verdict, wave)

@@ -14,6 +14,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.actions.output im
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import rfc_number
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Deployment
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.instant_journal import InstantJournal
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import required_setting
@@ -33,8 +34,21 @@ class ActionModule(TidegateAction):
         with Cmdb.open(required_setting(options, "cmdb")) as cmdb:
             journal = InstantJournal(cmdb)
             deployment = journal.driven_by(rfc_number(required_setting(options, "rfc")), Holder.this_run())
+            self._meet(cmdb, deployment, str(task_vars["inventory_hostname"]))
             forks = int(context.CLIARGS.get("forks") or 1)
             at, said = set_instant(journal, deployment, forks, interrupted(), utc_now())
         announce(said)
         about = {"step": "instant", "state": "set" if at else "withdrawn", "detail": said}
         return {"changed": at is not None, "at": at.isoformat() if at else "", "msg": said, "progress": about}
+
+    def _meet(self, cmdb: Cmdb, deployment: Deployment, host: str) -> None:
+        """Wait until every controller of several has armed its hosts of the wave, and until one has set the instant."""
+        if deployment.epoch is None:
+            return
+        from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.slice_journal import SliceJournal  # noqa: PLC0415 - as below
+        from ansible_collections.tidegate.release.plugins.plugin_utils.steps import slices  # noqa: PLC0415 - for one controller of several
+
+        journal, run = SliceJournal(cmdb), deployment.run
+        (wave,) = {target.wave for target in journal.targets(deployment.id) if target.host == host}
+        place = slices.Meeting(wave, instant=True)
+        slices.meet(journal, run, place, slices.Waiting(utc_now, interrupted), lambda: journal.word(run, wave) is not None)

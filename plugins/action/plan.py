@@ -59,7 +59,7 @@ class ActionModule(TidegateAction):
         if not self._task.check_mode:
             sweep_run_directories(Path(C.DEFAULT_LOCAL_TMP))
         reach = Reach(set(task_vars.get("groups", {}).get("all", [])), outside_limit(self._loader, task_vars))
-        request = RunRequest(rfc, reach, not self._task.check_mode, interrupted, options["take_over"], _said(options))
+        request = RunRequest(rfc, reach, not self._task.check_mode, interrupted, options["take_over"], _said(options), options["slice"])
         by_hand, accepted = (tuple(filter(None, (host.strip() for host in options[name]))) for name in ("done_by_hand", "accept"))
         for name, hosts in (("done_by_hand", by_hand), ("accept", accepted)):
             if hosts and not options["backout"]:

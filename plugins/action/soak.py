@@ -39,7 +39,8 @@ class ActionModule(TidegateAction):
             deployment = journal.driven_by(rfc_number(required_setting(options, "rfc")), Holder.this_run())
             run, stable = deployment.run, deployment.rollout.stable
             began = utc_now()
-            started = [target for target in journal.targets(run.deployment) if target.state is HostState.STARTED]
+            up = [target for target in journal.targets(run.deployment) if target.state is HostState.STARTED]
+            started = [target for target in up if run.epoch is None or target.controller == run.token]
             end = max((target.since for target in started), default=began) + timedelta(seconds=stable)
             # Not longer than that, whatever somebody does to the clock meanwhile.
             seconds = min(max((end - began).total_seconds(), 0.0), stable) if started else 0.0

@@ -79,6 +79,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import rfc_number
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.rehearsal import rehearse
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import required_setting
@@ -115,9 +116,11 @@ class LookupModule(VariableOptions, LookupBase):
             require("SQLAlchemy", "jsonschema", "jmespath")
             with heartbeat(f"finding the hosts to {terms[0]}"), Cmdb.open(required_setting(options, "cmdb")) as cmdb:
                 journal, number = Journal(cmdb), rfc_number(required_setting(options, "rfc"))
-                batches = journal.batches(number, terms[0])
-                deployment = journal.latest(number) if batches else None
-                if deployment is not None:
+                holder = Holder.this_run()
+                batches = journal.batches(number, terms[0], holder)
+                latest = journal.latest(number) if batches else None
+                if latest is not None:
+                    deployment = journal.as_driven_by(latest, holder) or latest
                     _prepare(terms[0], deployment.rollout.firmware)
                     if not deployment.rollout.role or terms[0] == "stage":
                         rehearse(cmdb, deployment, terms[0].removesuffix("-together"), batches[0][0], utc_now())

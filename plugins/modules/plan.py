@@ -68,6 +68,16 @@ options:
     type: list
     elements: str
     default: []
+  slice:
+    description:
+      - Say that this run has a slice of the inventory, and that other runs of the same verb for the same RFC, at the same time, have the
+        others. Job slicing of AWX and C(ansible-runner transmit) make such runs.
+      - The first of them plans the whole deployment, and each claims those hosts that are in its inventory and not left out by C(--limit).
+        All of them wait for each other at each gate, and one decides. C(docs/slices.md) in the collection says how.
+      - It is refused for a release that brings a role, firmware or hardware, and for late hosts that are brought in.
+      - Taken from the variable C(tidegate_slice), when it is not given.
+    type: bool
+    default: false
   take_over:
     description:
       - Say that the controller which drives the deployment is gone. It is taken over at once, and the journal says so.

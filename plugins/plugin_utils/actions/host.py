@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import shlex
+import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
 # The host may find that something it had a moment ago is not there any more, and may lack of two releases documents and pieces.
 _ROUNDS = 6
 _PART = 16 << 20  # bytes of a pack that are held in memory, by each fork, and sent at once
+_RENEWAL = 60.0  # seconds after which a lease is renewed, which is for ten minutes
 _LISTED = 5  # paths that a message names
 
 
@@ -94,7 +97,8 @@ class HostAction(TidegateAction):
             deployment = journal.driven_by(rfc_number(required_setting(options, "rfc")), Holder.this_run())
             self._run = deployment.run
             try:
-                return self.visit(journal, deployment)
+                with self._lease_kept() if self._run.epoch is not None else contextlib.nullcontext():
+                    return self.visit(journal, deployment)
             except AnsibleConnectionFailure as error:
                 why = self._redactor.text(str(error))
                 self.lost(journal, f"the connection was lost: {why}")
@@ -102,6 +106,33 @@ class HostAction(TidegateAction):
             except NoAnswer as error:
                 detail = self._redactor.text(str(error))
                 return self.outcome({}, self.lost(journal, detail), detail)
+
+    @contextlib.contextmanager
+    def _lease_kept(self) -> Iterator[None]:
+        """Renew the lease of a controller of several as long as this takes: the others go on without one whose lease is over."""
+        ended, url = threading.Event(), required_setting(self.options, "cmdb")
+
+        def keep() -> None:
+            while not ended.wait(_RENEWAL):
+                with contextlib.suppress(TidegateError), Cmdb.open(url) as cmdb:
+                    Journal(cmdb).renew(self._run, utc_now())
+
+        thread = threading.Thread(target=keep, name="lease", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+    def await_others(self, deployment: Deployment) -> None:
+        """Wait until the other controllers have taken back their hosts of later waves."""
+        from ..rollout.slice_journal import SliceJournal
+        from ..steps import slices
+
+        journal = SliceJournal(self._cmdb)
+        (wave,) = {target.wave for target in journal.targets(deployment.id) if target.host == self._host}
+        slices.await_back_out(journal, self._run, wave, slices.Waiting(utc_now, interrupted))
 
     def not_begun(self, stop: str) -> dict[str, Any]:
         """The task's result when a host was neither tried nor failed: the journal has it as it was, and the gate holds."""

@@ -46,7 +46,7 @@ _SECRET = re.compile("pass|secret|token", re.IGNORECASE)
 # Extra variables whose values may stand in a log again: paths, names and addresses. Settings, for one, may hold secrets.
 _SHOWN = frozenset(
     f"tidegate_{name}"
-    for name in ("rfc", "dsl", "cmdb", "policy", "key", "report", "root", "become", "hosts", "mirror", "take_over", "data")
+    for name in ("rfc", "dsl", "cmdb", "policy", "key", "report", "root", "become", "hosts", "mirror", "take_over", "slice", "data")
 )
 _HIDDEN = "…"
 _QUERY = re.compile(r"[?&;#]")  # of an address: what is added to it

@@ -49,6 +49,8 @@ class SwitchAction(HostAction):
             return self._switch_device(journal, deployment)
         if deployment.rollout.hardware:
             return self._by_people(journal, deployment)
+        if self.step == "backout" and deployment.epoch is not None:
+            self.await_others(deployment)
         target = step.begin(journal)(self._run, self._host, utc_now())
         if target is None:
             return {"changed": False, "skipped": True}

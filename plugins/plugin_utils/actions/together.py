@@ -88,6 +88,9 @@ class Arm(TogetherAction):
             target = self.target()  # it has not switched, and is armed as the others are
         self._target = target
         offset, bound = self._clock(together)
+        if self._run.epoch is not None:
+            apart, unsure = self._journal.clock_apart()
+            offset, bound = offset + apart, bound + unsure
         if fault := clock_fault(together, offset, bound):
             return self._not_armed({"state": "failed", "changed": False, "detail": fault})
         answer = self.ask("arm", target, terms=[self.patience, together.skew_milliseconds / 1000])

@@ -52,6 +52,7 @@ class Schema:
     deployment: sa.Table
     wave: sa.Table
     deployment_host: sa.Table
+    controller: sa.Table
     journal: sa.Table
     lock: sa.Table
     release_status: sa.Table
@@ -227,9 +228,25 @@ def schema() -> Schema:
             text("previous_version", nullable=True),
             text("detail", default=""),
             at("updated"),
+            sa.Column("controller", sa.BigInteger, nullable=True),
             sa.Index(None, "deployment_id", "wave", "position"),
             sa.Index(None, "host", "deployment_id"),
             some("ix_deployment_host_trouble", may_need_a_person(), "deployment_id"),
+        ),
+        controller=sa.Table(
+            "controller",
+            metadata,
+            sa.Column("token", sa.BigInteger, primary_key=True, autoincrement=False),
+            reference("deployment_id", "deployment.id"),
+            sa.Column("epoch", sa.BigInteger, nullable=False),
+            text("holder"),
+            at("joined"),
+            at("lease_until"),
+            number("place", nullable=True),
+            number("back", nullable=True),
+            at("done", nullable=True),
+            at("ended", nullable=True),
+            sa.Index(None, "deployment_id", "epoch"),
         ),
         journal=sa.Table(
             "journal",

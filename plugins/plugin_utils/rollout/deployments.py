@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from ..metrics.model import Bake
 from . import states
 from .holder import Holder
 from .options import Constraints, Rings, Rollout, Share, StayUp, Together
+from .slices import SEVERAL
 from .states import DATA_EVENTS, DataState, DeploymentState, HostState, WaveState
 from .support import LateHost, Support
 
@@ -45,10 +46,17 @@ _LONGEST = 500  # letters of a line in a summary
 
 @dataclass(frozen=True)
 class Run:
-    """A controller's right to drive a deployment."""
+    """A controller's right to drive a deployment, or its slice of one."""
 
     deployment: int
     token: int
+    epoch: int | None = None
+    """By which token the deployment is shared, ``None`` for a controller that has all of it."""
+
+    @property
+    def shared(self) -> int:
+        """The token that all controllers have in common which drive the deployment now."""
+        return self.token if self.epoch is None else self.epoch
 
 
 @dataclass(frozen=True)
@@ -89,6 +97,8 @@ class Deployment:
     """The controller that drives it, or did last."""
     data: DataState = DataState.NONE
     """What it has done to data."""
+    epoch: int | None = None
+    """Of a deployment that several controllers drive, as one of them has it: the token that all have in common; ``token`` is its own."""
 
     @property
     def label(self) -> str:
@@ -98,7 +108,7 @@ class Deployment:
     @property
     def run(self) -> Run:
         """The right of whoever holds it now."""
-        return Run(self.id, self.token)
+        return Run(self.id, self.token, self.epoch)
 
 
 @dataclass(frozen=True)
@@ -119,6 +129,8 @@ class Target:
     """Why it is in its state, in one line; further lines are the last ones of the release's logs."""
     since: datetime
     """When it got its state."""
+    controller: int | None = None
+    """The token of the controller that has it in its slice; ``None`` where one controller has all hosts, or none has this one yet."""
 
     @property
     def summary(self) -> str:
@@ -249,12 +261,23 @@ class Deployments:
         current = self.latest(rfc)
         if current is None:
             raise NotFoundError(f"{rfc} has no deployment, so there is nothing to go on with; clear and plan it first, as deploy does")
-        if current.holder != str(holder):
+        mine = self.as_driven_by(current, holder)
+        if mine is None:
             raise ConflictError(
                 f"{current.label} is {current.state} and this run does not drive it, {current.holder} did last; "
                 "run deploy to go on with it, or backout to undo it"
             )
-        return current
+        return mine
+
+    def as_driven_by(self, current: Deployment, holder: Holder) -> Deployment | None:
+        """A deployment with the right of ``holder``, who drives it, alone or a slice of it; ``None`` when that one does not."""
+        if current.holder != SEVERAL:
+            return current if current.holder == str(holder) else None
+        c = self._t.controller.c
+        mine = (c.deployment_id == current.id, c.epoch == current.token, c.holder == str(holder))
+        with self._cmdb.read() as connection:
+            token = connection.scalar(sa.select(c.token).where(*mine).order_by(c.token.desc()).limit(1))
+        return None if token is None else replace(current, token=token, holder=str(holder), epoch=current.token)
 
     def targets(self, deployment_id: int) -> list[Target]:
         """Every host of a deployment in the order of the plan."""
@@ -396,7 +419,7 @@ class Deployments:
         j = self._t.journal.c
         about = (j.deployment_id == run.deployment, j.wave == wave, j.event.in_((FIRE, WITHDRAWN)), j.host.is_(None))
         for data in connection.scalars(sa.select(j.data).where(*about).order_by(j.seq)):
-            if data["token"] == run.token:
+            if data["token"] == run.shared:
                 at = datetime.fromisoformat(data["at"]) if "at" in data else None
                 return Said(at, frozenset(data.get("hosts", ())), str(data.get("why", "")))
         return None
@@ -423,8 +446,10 @@ class Deployments:
         with self._cmdb.read() as connection:
             return self._data_log(connection, deployment_id)
 
-    def batches(self, rfc: str, step: str) -> list[list[str]]:
+    def batches(self, rfc: str, step: str, holder: Holder | None = None) -> list[list[str]]:
         """The hosts that ``step`` (``stage``, ``activate``, ``backout``) still has to visit, wave by wave in its order.
+
+        Of a deployment that several controllers drive, those that ``holder`` has.
 
         ``activate-together`` is the second of a deployment whose hosts are switched at one instant.
 
@@ -434,6 +459,14 @@ class Deployments:
         current = self.latest(rfc)
         if current is None:
             return []
+        found = self._batches(current, step)
+        if current.holder != SEVERAL or not found:
+            return found
+        mine = self.as_driven_by(current, holder) if holder else None
+        own = {target.host for target in self.targets(current.id) if mine is not None and target.controller == mine.token}
+        return [batch for batch in ([host for host in hosts if host in own] for hosts in found) if batch]
+
+    def _batches(self, current: Deployment, step: str) -> list[list[str]]:
         if step in ("migrate", "reverse"):
             return [[current.rollout.data_host]] if self._is_due(current, step) else []
         together = step.endswith("-together")
@@ -599,4 +632,4 @@ def deployment_of(row: Any) -> Deployment:
 
 def target_of(row: Any) -> Target:
     """A row of the table of hosts."""
-    return Target(row.host, row.wave, _H(row.state), row.previous_digest, row.previous_version, row.detail, row.updated)
+    return Target(row.host, row.wave, _H(row.state), row.previous_digest, row.previous_version, row.detail, row.updated, row.controller)

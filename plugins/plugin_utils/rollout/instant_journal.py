@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import asdict
@@ -34,18 +35,31 @@ class InstantJournal(Journal):
     def arming(self, run: Run, host: str, now: datetime) -> Target:
         """A host that is about to be armed; raises as :meth:`activating` does. Nothing changes there by that."""
         with self._writing(run, now, start=True) as (connection, deployment):
-            return self._due(connection, deployment, host)
+            return self._due(connection, run, deployment, host)
 
     def target(self, run: Run, host: str) -> Target:
         """One host of a deployment as it stands."""
         with self._cmdb.read() as connection:
             return self._target(connection, run.deployment, host)
 
+    def clock_apart(self) -> tuple[float, float]:
+        """How many seconds this machine's clock is ahead of that of the CMDB's server, and by how much that may be wrong.
+
+        Several controllers have that one in common. A file has no other clock than its machine's.
+        """
+        with self._cmdb.read() as connection:
+            if connection.dialect.name != "postgresql":
+                return 0.0, 0.0
+            asked = time.time()
+            theirs = connection.execute(sa.select(sa.func.clock_timestamp())).scalar_one().timestamp()
+            received = time.time()
+        return (asked + received) / 2 - theirs, (received - asked) / 2
+
     def armed(self, run: Run, host: str, how: Armed, now: datetime) -> None:
         """``host`` is armed."""
         with self._writing(run, now) as (connection, deployment):
-            target = self._target(connection, deployment.id, host)
-            about = {"token": run.token, **{name: round(value, 6) for name, value in asdict(how).items()}}
+            target = self._own_target(connection, run, host)
+            about = {"token": run.shared, **{name: round(value, 6) for name, value in asdict(how).items()}}
             self._append(connection, deployment.id, now, ARMED, host, target.wave, about)
 
     def armed_hosts(self, run: Run, wave: int, now: datetime) -> dict[str, Armed]:
@@ -56,7 +70,7 @@ class InstantJournal(Journal):
             patience = self._load(connection, run.deployment).rollout.wave_minutes * 60 + SPARE - _MARGIN
             rows = connection.execute(sa.select(j.host, j.at, j.data).where(*about).order_by(j.seq)).all()
             still = {t.host for t in self._targets(connection, run.deployment) if t.state in _ARMED}
-        mine = [row for row in rows if row.data["token"] == run.token and row.host in still and row.at > now - timedelta(seconds=patience)]
+        mine = [row for row in rows if row.data["token"] == run.shared and row.host in still and row.at > now - timedelta(seconds=patience)]
         return {row.host: Armed(**{name: value for name, value in row.data.items() if name != "token"}) for row in mine}
 
     def fire(self, run: Run, wave: int, at: datetime, hosts: Collection[str], now: datetime) -> None:
@@ -65,13 +79,13 @@ class InstantJournal(Journal):
             until = self._row(connection, run.deployment).open_until
             if until is not None and at >= until:
                 raise StateError(f"the instant would be behind {until.isoformat()}, when what is open now closes")
-            about = {"token": run.token, "at": at.isoformat(), "hosts": sorted(hosts)}
+            about = {"token": run.shared, "at": at.isoformat(), "hosts": sorted(hosts)}
             self._say(connection, run, wave, FIRE, about, now)
 
     def withdrawn(self, run: Run, wave: int, why: str, now: datetime) -> None:
         """Nobody of a wave is told an instant, and ``why``: armed hosts disarm themselves."""
         with self._writing(run, now) as (connection, _deployment):
-            self._say(connection, run, wave, WITHDRAWN, {"token": run.token, "why": why}, now)
+            self._say(connection, run, wave, WITHDRAWN, {"token": run.shared, "why": why}, now)
 
     def _say(self, connection: sa.Connection, run: Run, wave: int, event: str, about: dict[str, Any], now: datetime) -> None:
         if self._said(connection, run, wave) is not None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
@@ -27,6 +27,7 @@ from .holder import Holder
 from .locks import Locks, superseded_by
 from .options import Rollout
 from .readings import installed_by_reading
+from .slices import SEVERAL
 from .states import DataState, DeploymentState, HostState, WaveState
 
 with suppress(ImportError):
@@ -152,12 +153,7 @@ class Journal(Locks):
             if others:
                 raise ConflictError(f"{others[0]} is {there[others[0]].state} in {deployment.label} by now, not late; run this again")
             self._refuse_locked(connection, hosts, deployment_id)
-            token = self._next_token(connection, now)
-            connection.execute(
-                t.deployment.update()
-                .where(t.deployment.c.id == deployment_id)
-                .values(holder=str(holder), token=token, lease_until=now + LEASE, open_until=None)
-            )
+            token = self._drive(connection, deployment, holder, now, lease_until=now + LEASE, open_until=None)
             about = {"holder": str(holder), "from": deployment.holder, "ordered": ordered}
             self._append(connection, deployment_id, now, "taken_over", data=about)
             first = max(self._wave_states(connection, deployment_id)) + 1
@@ -198,9 +194,7 @@ class Journal(Locks):
                 return False
             if self._driven(connection, deployment, holder, now):
                 return False
-            table = self._t.deployment
-            values = {"holder": str(holder), "token": self._next_token(connection, now), "lease_until": None}
-            connection.execute(table.update().where(table.c.id == deployment_id).values(**values))
+            self._drive(connection, deployment, holder, now, lease_until=None)
             for target in of_round:
                 if target.state in (_H.PLANNED, _H.STAGED):
                     self._move_host(connection, deployment_id, target, _H.STAGE_FAILED, now, why)
@@ -230,18 +224,12 @@ class Journal(Locks):
         long as nobody knows how these are. ``within``: the caller's transaction, if there is one. Raises :class:`ConflictError` while the
         other controller drives the deployment.
         """
-        t = self._t
         with self._begin_or(within) as connection:
             deployment = self._load(connection, deployment_id)
             driven = self._driven(connection, deployment, holder, now)
             if driven and not ordered:
                 raise ConflictError(driven)
-            token = self._next_token(connection, now)
-            connection.execute(
-                t.deployment.update()
-                .where(t.deployment.c.id == deployment_id)
-                .values(holder=str(holder), token=token, lease_until=now + LEASE, open_until=until)
-            )
+            token = self._drive(connection, deployment, holder, now, lease_until=now + LEASE, open_until=until)
             self._append(
                 connection, deployment_id, now, "taken_over", data={"holder": str(holder), "from": deployment.holder, "ordered": ordered}
             )
@@ -422,7 +410,7 @@ class Journal(Locks):
     def release_lease(self, run: Run, now: datetime) -> None:
         """Give up the lease: this controller has ended its work, for now or for good."""
         with self._writing(run, now) as (connection, _deployment):
-            connection.execute(self._t.deployment.update().where(self._t.deployment.c.id == run.deployment).values(lease_until=None))
+            self._end_lease(connection, run, now)
 
     def note(self, run: Run, event: str, data: Mapping[str, Any], now: datetime) -> None:
         """Append what has been done about the deployment outside this CMDB: told, written to a change system, checked."""
@@ -434,12 +422,12 @@ class Journal(Locks):
     def staged(self, run: Run, host: str, live: Mapping[str, str] | None, now: datetime) -> None:
         """The release is complete on ``host``; ``live`` (version, digest) is what a back-out returns to."""
         with self._writing(run, now) as (connection, _deployment):
-            self._stage(connection, run.deployment, self._target(connection, run.deployment, host), live, now)
+            self._stage(connection, run.deployment, self._own_target(connection, run, host), live, now)
 
     def stage_failed(self, run: Run, host: str, detail: str, now: datetime) -> None:
         """``host`` could not be staged."""
         with self._writing(run, now) as (connection, _deployment):
-            self._move_host(connection, run.deployment, self._target(connection, run.deployment, host), _H.STAGE_FAILED, now, detail)
+            self._move_host(connection, run.deployment, self._own_target(connection, run, host), _H.STAGE_FAILED, now, detail)
 
     def activating(self, run: Run, host: str, now: datetime, within: sa.Connection | None = None) -> Target:
         """Write ahead that ``host`` is about to change. ``within``: see :meth:`take_over`.
@@ -448,13 +436,13 @@ class Journal(Locks):
         open has closed since, or the lease has ended, for then it is too long ago that the gate looked.
         """
         with self._writing(run, now, start=True, within=within) as (connection, deployment):
-            target = self._due(connection, deployment, host)
+            target = self._due(connection, run, deployment, host)
             self._move_host(connection, run.deployment, target, _H.ACTIVATING, now, "")
         return target
 
-    def _due(self, connection: sa.Connection, deployment: Deployment, host: str) -> Target:
+    def _due(self, connection: sa.Connection, run: Run, deployment: Deployment, host: str) -> Target:
         """A host that may change now; raises as :meth:`activating` does."""
-        target = self._target(connection, deployment.id, host)
+        target = self._own_target(connection, run, host)
         state = connection.scalar(
             sa.select(self._t.wave.c.state).where(self._t.wave.c.deployment_id == deployment.id, self._t.wave.c.number == target.wave)
         )
@@ -468,12 +456,12 @@ class Journal(Locks):
     def activated(self, run: Run, host: str, state: HostState, detail: str, now: datetime) -> None:
         """How activation ended: ``started``, ``failed``, ``stuck`` or ``lost``; or the look after it: ``active`` or one of these."""
         with self._writing(run, now) as (connection, _deployment):
-            self._move_host(connection, run.deployment, self._target(connection, run.deployment, host), state, now, detail)
+            self._move_host(connection, run.deployment, self._own_target(connection, run, host), state, now, detail)
 
     def went_back(self, run: Run, host: str, detail: str, now: datetime) -> None:
         """``host`` has left the release by itself, as nobody reached it anew in time; how it stands since is for :meth:`activated`."""
         with self._writing(run, now) as (connection, deployment):
-            target = self._target(connection, deployment.id, host)
+            target = self._own_target(connection, run, host)
             self._append(connection, deployment.id, now, WENT_BACK, host, target.wave, {"detail": detail})
 
     def confirming(self, run: Run, host: str, now: datetime) -> Target | None:
@@ -482,7 +470,7 @@ class Journal(Locks):
         Raises :class:`StateError` when that was less than the deployment's ``stable`` seconds ago.
         """
         with self._writing(run, now) as (connection, deployment):
-            target = self._target(connection, run.deployment, host)
+            target = self._own_target(connection, run, host)
             if target.state is not _H.STARTED:
                 return None
             if deployment.state is not _D.ACTIVATING:
@@ -505,14 +493,14 @@ class Journal(Locks):
             if deployment.state is not _D.BACKING_OUT:
                 raise StateError(f"{deployment.label} is {deployment.state}, not backing out, so {host} stays as it is; run backout first")
             self._require_lock(connection, deployment, host)
-            target = self._target(connection, run.deployment, host)
+            target = self._own_target(connection, run, host)
             self._move_host(connection, run.deployment, target, _H.BACKING_OUT, now, target.detail)
         return target
 
     def backed_out(self, run: Run, host: str, state: HostState, detail: str, now: datetime) -> None:
         """How the back-out of ``host`` ended: ``backed_out`` or ``owed``. Without a detail it keeps the one that says why it went back."""
         with self._writing(run, now) as (connection, _deployment):
-            target = self._target(connection, run.deployment, host)
+            target = self._own_target(connection, run, host)
             self._move_host(connection, run.deployment, target, state, now, detail or target.detail)
 
     # -- decisions ---------------------------------------------------------
@@ -522,6 +510,8 @@ class Journal(Locks):
     ) -> None:
         """Open the first wave of the round, or hold. ``until`` and ``ends_round``: see :meth:`decide_wave`."""
         with self._writing(run, now) as (connection, deployment):
+            if deployment.state is not _D.STAGING:
+                raise ConflictError(f"the gate after staging of {deployment.label} was already decided; run deploy again to go on")
             self._append(connection, run.deployment, now, "staging_decided", data=asdict(decision))
             if decision.decision == "proceed":
                 first = self._round_start(connection, run.deployment)
@@ -554,6 +544,7 @@ class Journal(Locks):
         t = self._t
         with self._writing(run, now) as (connection, found):
             deployment = self._after_bake(connection, found, now)
+            going = deployment.state is _D.ACTIVATING
             values: dict[str, Any] = {"decision": decision.decision, "reason": decision.reason}
             if decision.decision != "hold" or ends_round:
                 values.update(state=_W.DECIDED, decided=now)
@@ -562,7 +553,7 @@ class Journal(Locks):
                 .where(t.wave.c.deployment_id == run.deployment, t.wave.c.number == number, t.wave.c.state == _W.OPEN)
                 .values(**values)
             ).rowcount
-            if changed != 1:
+            if changed != 1 or not going:
                 raise ConflictError(
                     f"the gate of wave {number} of {deployment.label} was already decided; run deploy again to go on from there"
                 )
@@ -680,7 +671,8 @@ class Journal(Locks):
                 deployment.state is _D.ACTIVATING and self._nothing_due(connection, run.deployment, targets)
             ):
                 self._complete(connection, deployment, now)
-            connection.execute(self._t.deployment.update().where(self._t.deployment.c.id == run.deployment).values(lease_until=None))
+            if run.epoch is None:  # the others may have work to do
+                self._end_lease(connection, run, now)
             return self._load(connection, run.deployment)
 
     # -- inside a transaction ----------------------------------------------
@@ -699,16 +691,48 @@ class Journal(Locks):
         table = self._t.deployment
         with self._begin_or(within) as connection:
             row = self._row(connection, run.deployment)
-            renewed = connection.execute(
-                table.update().where(table.c.id == run.deployment, table.c.token == run.token).values(lease_until=now + LEASE)
-            ).rowcount
             deployment = deployment_of(row)
-            if renewed != 1:
+            lease_until = row.lease_until if run.epoch is None else self._lease_of_slice(connection, run)
+            renewed = connection.execute(
+                table.update().where(table.c.id == run.deployment, table.c.token == run.shared).values(lease_until=now + LEASE)
+            ).rowcount
+            if renewed != 1 or (run.epoch is not None and lease_until is None):
                 raise ConflictError(f"another controller has taken {deployment.label} over; this run must not go on")
-            for what, end in (("its lease ended", row.lease_until), ("its window closed or a freeze began", row.open_until)):
+            if run.epoch is not None:
+                deployment = replace(deployment, token=run.token, epoch=run.epoch)
+                self._renew_slice(connection, run, lease_until, now)
+            for what, end in (("its lease ended", lease_until), ("its window closed or a freeze began", row.open_until)):
                 if start and end is not None and end <= now:
                     raise StateError(f"{what} for {deployment.label} at {end.isoformat(timespec='seconds')}; run deploy again")
             yield connection, deployment
+
+    def _lease_of_slice(self, connection: sa.Connection, run: Run) -> datetime | None:
+        """When the lease of a controller of several ends, ``None`` when it drives no slice of the deployment any more."""
+        c = self._t.controller.c
+        mine = (c.token == run.token, c.deployment_id == run.deployment, c.epoch == run.epoch, c.ended.is_(None))
+        return connection.scalar(sa.select(c.lease_until).where(*mine))
+
+    def _renew_slice(self, connection: sa.Connection, run: Run, lease_until: datetime | None, now: datetime) -> None:
+        """Renew the lease of a controller of several, unless it is over: the others have gone on without it."""
+        if lease_until is not None and lease_until > now:
+            table = self._t.controller
+            connection.execute(table.update().where(table.c.token == run.token).values(lease_until=now + LEASE))
+
+    def _end_lease(self, connection: sa.Connection, run: Run, now: datetime) -> None:
+        deployment, controller = self._t.deployment, self._t.controller
+        if run.epoch is not None:
+            connection.execute(controller.update().where(controller.c.token == run.token).values(ended=now))
+            others = (controller.c.deployment_id == run.deployment, controller.c.epoch == run.epoch, controller.c.ended.is_(None))
+            if connection.execute(sa.select(controller.c.token).where(*others).limit(1)).first():
+                return
+        connection.execute(deployment.update().where(deployment.c.id == run.deployment).values(lease_until=None))
+
+    def _own_target(self, connection: sa.Connection, run: Run, host: str) -> Target:
+        """A host that ``run`` writes about. Raises :class:`ConflictError` when another controller of the deployment has it."""
+        target = self._target(connection, run.deployment, host)
+        if target.controller != (None if run.epoch is None else run.token):
+            raise ConflictError(f"{host} is in the slice of another controller now; this run must not go on with it")
+        return target
 
     def _target(self, connection: sa.Connection, deployment_id: int, host: str) -> Target:
         table = self._t.deployment_host
@@ -717,9 +741,20 @@ class Journal(Locks):
             raise NotFoundError(f"{host} is not part of deployment {deployment_id}; it is outside the RFC's scope")
         return target_of(row)
 
+    def _drive(self, connection: sa.Connection, deployment: Deployment, holder: Holder, now: datetime, **values: Any) -> int:
+        """From now on ``holder`` drives a deployment, all of it, with these ``values`` of its row; return its token."""
+        t, token = self._t, self._next_token(connection, now)
+        of_deployment = t.deployment.c.id == deployment.id
+        connection.execute(t.deployment.update().where(of_deployment).values(holder=str(holder), token=token, **values))
+        if deployment.holder == SEVERAL:  # whose tokens are worth nothing any more
+            hosts = t.deployment_host
+            connection.execute(hosts.update().where(hosts.c.deployment_id == deployment.id).values(controller=None))
+        return token
+
     def _next_token(self, connection: sa.Connection, now: datetime) -> int:
         """Higher than any before, in this CMDB and, as it follows the clock, in one that hosts knew before it."""
-        highest = connection.scalar(sa.select(sa.func.max(self._t.deployment.c.token))) or 0
+        tables = (self._t.deployment, self._t.controller)
+        highest = max(connection.scalar(sa.select(sa.func.max(table.c.token))) or 0 for table in tables)
         return max(highest + 1, int(now.timestamp() * 1000))
 
     def _append(

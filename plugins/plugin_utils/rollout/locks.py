@@ -18,6 +18,7 @@ from ..licence import entitlements as licences
 from . import states
 from .deployments import Deployment, Deployments
 from .holder import Holder
+from .slices import SEVERAL
 from .states import DeploymentState, HostState, WaveState
 
 with suppress(ImportError):
@@ -29,6 +30,12 @@ _D, _H, _W = DeploymentState, HostState, WaveState
 def superseded_by(label: str, version: str, hosts: Sequence[str]) -> str:
     """Why support ended, when a later deployment has begun on some of its hosts."""
     return f"{label} brings {version} to {hosts[0]}{f' and {len(hosts) - 1} more' if len(hosts) > 1 else ''}, which ends its support"
+
+
+def is_dead(holder: str) -> bool:
+    """Whether a controller, as the journal names it, is known to have ended."""
+    found = Holder.parse(holder)
+    return found is not None and found.is_dead()
 
 
 class Locks(Deployments):
@@ -195,13 +202,25 @@ class Locks(Deployments):
         """Who else drives a deployment, in a sentence; empty when nobody does. ``gone``: what to do when that one is gone."""
         table = self._t.deployment
         until = connection.scalar(sa.select(table.c.lease_until).where(table.c.id == deployment.id))
-        before = Holder.parse(deployment.holder)
-        if until is None or until <= now or before == holder or (before is not None and before.is_dead()):
+        if deployment.holder == SEVERAL:
+            drivers = [(row.holder, row.lease_until) for row in self._controllers(connection, deployment) if row.ended is None]
+        else:
+            drivers = [(deployment.holder, until)]
+        alive = [(who, end) for who, end in drivers if end is not None and end > now and who != str(holder) and not is_dead(who)]
+        if not alive:
             return ""
+        who, end = max(alive, key=lambda one: one[1])
+        others = f" and {len(alive) - 1} more" if len(alive) > 1 else ""
         return (
-            f"{deployment.label} is being driven by {deployment.holder}; wait for it to end, or until its lease ends at "
-            f"{until.isoformat(timespec='seconds')}; if you know that it is gone, {gone}"
+            f"{deployment.label} is being driven by {who}{others}; wait for it to end, or until its lease ends at "
+            f"{end.isoformat(timespec='seconds')}; if you know that it is gone, {gone}"
         )
+
+    def _controllers(self, connection: sa.Connection, deployment: Deployment) -> Sequence[Any]:
+        """Those who have come to a deployment that several controllers drive, in that order; its ``token`` is what they have in common."""
+        c = self._t.controller.c
+        rows = sa.select(self._t.controller).where(c.deployment_id == deployment.id, c.epoch == deployment.token).order_by(c.token)
+        return connection.execute(rows).all()
 
     def _refuse_begun(self, connection: sa.Connection, rfc: str) -> None:
         """Of two that plan one RFC at the same moment, the second learns here of the first."""

@@ -22,7 +22,7 @@ class OutsideJournal(Journal):
     def note_read(self, run: Run, host: str, text: str, runs: str, now: datetime) -> None:
         """Write what was read on ``host``: to the journal and its CI. ``text`` is empty when that failed; ``runs``: see :data:`RUNS`."""
         with self._writing(run, now) as (connection, deployment):
-            target = self._target(connection, deployment.id, host)
+            target = self._own_target(connection, run, host)
             self._append(connection, deployment.id, now, OUTSIDE_READ, host, target.wave, {"text": text, RUNS: runs})
             (ci,) = self._cmdb.cis([host], connection)
             recorded = ci["attributes"].get(READS)
@@ -40,4 +40,4 @@ class OutsideJournal(Journal):
             if known != {(live["version"], live["digest"])}:
                 row = {"ci": host, "release": deployment.release, **live}
                 self._cmdb.record_installations(connection, [row], actor=deployment.label, at=now)
-            self._stage(connection, deployment.id, self._target(connection, deployment.id, host), live, now)
+            self._stage(connection, deployment.id, self._own_target(connection, run, host), live, now)

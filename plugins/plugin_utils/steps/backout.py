@@ -26,7 +26,6 @@ from ..rollout import states
 from ..rollout.data_change import after_ordered
 from ..rollout.data_journal import DataJournal
 from ..rollout.deployments import Deployment, Target
-from ..rollout.holder import Holder
 from ..rollout.journal import Journal, not_by_hand
 from ..rollout.states import DataState, DeploymentState
 from ..rollout.stranded import ACCEPT
@@ -88,9 +87,8 @@ def order_backout(
         hosts = [host for host in journal.to_visit(current, backout=True) if host not in names]
         by_step = current.rollout.data_host not in {*names, *journal.by_hand(current.id)}
         reversing = [current.rollout.data_host] if data is DataState.MIGRATED and by_step else []
-        request.reach.check(dict.fromkeys([*hosts, *reversing]), "host", f"that {current.label} has to be backed out of")
-        if not request.take_over:
-            journal.refuse_driven(current.id, Holder.this_run(), now)
+        request.refuse_unreached(dict.fromkeys([*hosts, *reversing]), "host", f"that {current.label} has to be backed out of")
+        request.refuse_driven(journal, current, now)
         drained = journal.out_of_service(current.id, [target.host for target in done])
         left = f"; {', '.join(target.host for target in staying)} {{}} recorded as staying as it is" if staying else ""
         if not request.write:
@@ -100,7 +98,7 @@ def order_backout(
         about = {"deployment": current.label, "release": _release(current), "reason": reason}
         stays = {target.host: signed_about_host(target.host, ACCEPTED, about, signer, now) for target in staying}
         with cmdb.begin() as connection:  # or who is killed in between would have said how the data are, and not that the hosts go back
-            run = journal.take_over(current.id, Holder.this_run(), now, ordered=request.take_over, said=request.said, within=connection)
+            run = request.drive(journal, current.id, now, within=connection)
             if stays:
                 journal.accept(run, stays, persons[1], reason, now, connection)
             state = journal.order_backout(run, reason or _ORDERED, now, connection)

@@ -54,8 +54,10 @@ def to_conclude(journal: Journal, number: str, holder: Holder, change: Change, w
     ``wanted``: see :func:`conclude`. Raises :class:`TidegateError` when it is neither.
     """
     current = journal.latest(number)
-    if current is None or current.holder == str(holder) or current.state in states.OPEN:
+    if current is None or current.state in states.OPEN:
         return journal.driven_by(number, holder)
+    if mine := journal.as_driven_by(current, holder):
+        return mine
     if wanted == "completed" and current.state is DeploymentState.COMPLETED:
         journal.refuse_superseded(current.id)
         wants = change.read().digest
@@ -100,6 +102,8 @@ def conclude(
     now: datetime,
     interrupted: str = "",
     reason: Reason = no_reason,
+    *,
+    last: bool = True,
 ) -> dict[str, Any]:
     """Close the deployment and its change; the result is failed, with one sentence, unless the deployment's state is ``wanted``.
 
@@ -107,6 +111,7 @@ def conclude(
     does not fail.
     ``wanted`` is ``completed``, ``staged`` or ``backed_out``; a back-out that had nothing to undo is a cancelled deployment.
     When somebody interrupted the run (see :mod:`..actions.interrupt`), what is not done is held.
+    ``last``: false for one of several controllers while others are at work; what is done once at the end is left to the last.
     """
     first = journal.round_start(run.deployment)
     in_round = [target for target in journal.targets(run.deployment) if target.wave >= first]
@@ -118,11 +123,12 @@ def conclude(
     targets = journal.targets(run.deployment)
     success = deployment.state in _WANTED[wanted] and (wanted != "staged" or all_staged)
     sentence = _verdict(deployment, targets, journal.locked(run.deployment), interrupted, reason, _data_left(journal, deployment), first)
-    objectives, problems = check_objectives(journal, run, change, make, now)
-    problems += sync_change_record(journal, run, change, sentence, now)
+    objectives, problems = check_objectives(journal, run, change, make, now) if last else ([], [])
+    if last:
+        problems += sync_change_record(journal, run, change, sentence, now)
     if held:
         problems += tell(journal, run, "hold", interrupted, now)
-    if deployment.state in (*_WANTED["completed"], *_WANTED["backed_out"]):
+    if last and deployment.state in (*_WANTED["completed"], *_WANTED["backed_out"]):
         problems += tell(journal, run, "done", sentence, now)
     journal.release_lease(run, now)
     return {

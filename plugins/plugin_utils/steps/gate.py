@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -37,6 +37,7 @@ from ..rollout.gate import (
 )
 from ..rollout.holder import Holder
 from ..rollout.journal import Journal
+from ..rollout.slices import FORWARD
 from ..rollout.states import DeploymentState, HostState, WaveState
 from .clear import Wave, WaveStart, check_wave_start
 from .record import move_to_implement, sync_change_record
@@ -190,7 +191,33 @@ def to_decide(journal: Journal, number: str, holder: Holder) -> Deployment:
     Raises :class:`TidegateError` when it is neither.
     """
     current = journal.latest(number)
-    return current if current is not None and current.state not in states.OPEN else journal.driven_by(number, holder)
+    if current is None or current.state in states.OPEN:
+        return journal.driven_by(number, holder)
+    return journal.as_driven_by(current, holder) or current
+
+
+def decided_by_others(journal: Journal, run: Run, wave: int, why: str = "") -> dict[str, Any]:
+    """The gate's result for one of several controllers, where another has decided about a wave, 0 for staging, or none could.
+
+    ``why``: what is known of that.
+    """
+    deployment = journal.deployment(run.deployment)
+    said = next((decision for number, _state, decision in journal.waves(run.deployment) if number == wave), None)
+    forward = deployment.state in (*FORWARD, DeploymentState.SUPPORTING, DeploymentState.COMPLETED)
+    decision = (said or "proceed") if forward else _stopped(deployment)
+    return {"changed": False, "decision": decision, "reason": why or f"{decision}, as another controller has decided"}
+
+
+def goes_on(deployment: Deployment, result: Mapping[str, Any], why: str) -> dict[str, Any]:
+    """What one of several controllers does after a gate with this ``result``, when it has waited for its next wave; ``why``: if that came
+    to nothing."""
+    if result["decision"] != "proceed" or deployment.state in (*FORWARD, DeploymentState.SUPPORTING, DeploymentState.COMPLETED):
+        return {}
+    return {"decision": _stopped(deployment), "reason": why or deployment.reason}
+
+
+def _stopped(deployment: Deployment) -> str:
+    return "back_out" if deployment.state in (DeploymentState.BACKING_OUT, DeploymentState.BACKED_OUT) else "hold"
 
 
 def _not_fired(journal: Journal, deployment: Deployment, wave: int | None) -> str:

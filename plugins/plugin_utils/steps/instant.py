@@ -16,6 +16,7 @@ from ..rollout.states import HostState
 from ..rollout.together import Word, decide_instant
 from .gate import OpenWave, look_at_wave
 
+_HEARD = 3.0  # seconds in which the other controllers of a deployment learn of the instant
 _UP = (HostState.STARTED, HostState.ACTIVE)
 
 
@@ -50,7 +51,7 @@ def _decide(journal: InstantJournal, deployment: Deployment, wave: OpenWave, cir
     word = Word(None, interrupted) if interrupted else decide_instant(together, len(hosts), armed.values(), up, at_once)
     why = word.why
     if word.seconds is not None:
-        at = now + timedelta(seconds=word.seconds)
+        at = now + timedelta(seconds=word.seconds + (_HEARD if deployment.epoch is not None else 0.0))
         try:
             journal.fire(deployment.run, number, at, armed, now)
             return Said(at, frozenset(armed))

@@ -121,7 +121,7 @@ def _delete(connection: sa.Connection, batch: list[int], path: Path, digest: str
     in_calendars = sa.select(t.change.c.number).where(t.change.c.work_end.is_(None))
     of_change = t.change_ci.c.number
     connection.execute(sa.delete(t.change_ci).where(of_change.in_(of_batch), of_change.not_in(in_calendars)))
-    for table in (t.journal, t.deployment_host, t.wave):
+    for table in (t.journal, t.deployment_host, t.wave, t.controller):
         connection.execute(sa.delete(table).where(table.c.deployment_id.in_(batch)))
     said = {"file": path.name, "sha256": digest, "reason": order.reason, "deployments": batch}
     connection.execute(sa.insert(t.history), {"at": order.now, "actor": order.person, "event": "journal archived", "data": said})

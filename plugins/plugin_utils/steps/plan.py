@@ -32,6 +32,7 @@ from ..rollout.forecast import Step, Transfer, bake_lines, hopeless_comparisons,
 from ..rollout.holder import Holder
 from ..rollout.journal import Journal
 from ..rollout.options import Rollout
+from ..rollout.slices import slice_fault
 from ..rollout.states import DeploymentState, HostState, WaveState
 from ..rollout.together import for_release
 from .clear import Clearing, clear, refusal, without
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
     from securesystemslib.signer import Signer
 
+_OR_SLICE = "or say with -e tidegate_slice=true that other runs, at the same time, have the others"
 Interrupted = Callable[[], str]
 """Why nothing more may be started, empty as long as nobody has interrupted this run."""
 
@@ -63,11 +65,16 @@ class Reach:
         if missing:
             raise TidegateError(
                 f"{_some(missing, noun, which)} not in the inventory ({_names(missing)}); "
-                "give the inventory of this CMDB with -i, a file with plugin: tidegate.release.cmdb, without --limit"
+                f"give the inventory of this CMDB with -i, a file with plugin: tidegate.release.cmdb, without --limit, {_OR_SLICE}"
             )
         left_out = [host for host in wanted if host in self.outside]
         if left_out:
-            raise TidegateError(f"{_some(left_out, noun, which)} left out by --limit ({_names(left_out)}); run this again without it")
+            named = f"{_some(left_out, noun, which)} left out by --limit ({_names(left_out)})"
+            raise TidegateError(f"{named}; run this again without it, {_OR_SLICE}")
+
+    def hosts(self) -> set[str]:
+        """The hosts that this run gets to."""
+        return set(self.inventory).difference(self.outside)
 
 
 @dataclass(frozen=True)
@@ -75,7 +82,8 @@ class RunRequest:
     """What a run was called for: the RFC at ``rfc_path``, on the hosts that it can reach.
 
     ``write``: false when nothing may be written, and only what would be done is shown. ``take_over``: a person says that the controller
-    which drives the deployment is gone. ``said``: what they say of the data that it has changed.
+    which drives the deployment is gone. ``said``: what they say of the data that it has changed. ``slice_``: whether this run has a slice
+    of the hosts, and others, at the same time, have the rest.
     """
 
     rfc_path: str
@@ -84,6 +92,34 @@ class RunRequest:
     interrupted: Interrupted
     take_over: bool = False
     said: DataStatement | None = None
+    slice_: bool = False
+
+    def refuse_unreached(self, hosts: Iterable[str], noun: str, which: str) -> None:
+        """Raise :class:`TidegateError` when this run would not get to all ``hosts``, or to none of them where it has a slice."""
+        wanted = list(hosts)
+        if not self.slice_:
+            self.reach.check(wanted, noun, which)
+        elif wanted and self.reach.hosts().isdisjoint(wanted):
+            raise TidegateError(
+                f"this slice of the inventory has none of the {counted(len(wanted), noun)} {which} ({_names(wanted)}); leave it away, or "
+                "correct the inventory"
+            )
+
+    def drive(
+        self, journal: Journal, deployment_id: int, now: datetime, until: datetime | None = None, within: sa.Connection | None = None
+    ) -> Run:
+        """Take over a deployment, or join those that drive it with others; see :meth:`.journal.Journal.take_over`."""
+        about: dict[str, Any] = {"ordered": self.take_over, "said": self.said, "within": within}
+        if not self.slice_:
+            return journal.take_over(deployment_id, Holder.this_run(), now, until, **about)
+        from ..rollout.slice_journal import SliceJournal  # noqa: PLC0415 - for one controller of several
+
+        return SliceJournal(journal.cmdb).join(deployment_id, self.reach.hosts(), Holder.this_run(), now, until, **about)
+
+    def refuse_driven(self, journal: Journal, current: Deployment, now: datetime) -> None:
+        """Raise :class:`ConflictError` while another drives a deployment, unless this one joins it or a person says that one is gone."""
+        if not self.take_over and not self.slice_:
+            journal.refuse_driven(current.id, Holder.this_run(), now)
 
     def refuse_interrupted(self) -> None:
         """Raise :class:`StateError` when somebody interrupted the run before it has begun anything."""
@@ -119,7 +155,13 @@ def plan(sources: Sources, request: RunRequest, signer: Signer | None = None) ->
     cleared = _Cleared(clearing, clearing.rfc, clearing.policy)
     if current is not None and current.state is not DeploymentState.CANCELLED:
         return _resume_cleared(sources, journal, current, cleared, request)
-    return _begin(sources, journal, cleared, request, signer)
+    try:
+        return _begin(sources, journal, cleared, request, signer)
+    except ConflictError:
+        begun = journal.latest(cleared.rfc.number) if request.slice_ else None
+        if begun is None or begun.state not in states.OPEN:
+            raise
+    return _resume_cleared(sources, journal, begun, cleared, request)  # another slice has been first by a moment
 
 
 @dataclass(frozen=True)
@@ -203,6 +245,8 @@ def _brings_in(journal: Journal, current: Deployment, request: RunRequest, now: 
 def _bring_in(sources: Sources, journal: Journal, current: Deployment, cleared: _Cleared, request: RunRequest) -> dict[str, Any]:
     """Begin a late round for the hosts that the clearance just found to lack the release, or say what it would do."""
     clearing, rfc, now = cleared.clearing, cleared.rfc, sources.now
+    if request.slice_:
+        raise TidegateError(f"{current.label} brings in late hosts, which one controller does; run this without tidegate_slice")
     hosts = [host for wave in clearing.waves for host in wave]
     targets = journal.targets(current.id)
     # The others too, for a gate could send them back.
@@ -251,7 +295,9 @@ def _begin(sources: Sources, journal: Journal, cleared: _Cleared, request: RunRe
     """Begin a new deployment, or say what it would do."""
     clearing, rfc, now = cleared.clearing, cleared.rfc, sources.now
     hosts = [host for wave in clearing.waves for host in wave]
-    request.reach.check(sorted(hosts), "CI", f"in the scope of {rfc.number}")
+    if request.slice_ and (fault := slice_fault(cleared.rollout)):
+        raise TidegateError(f"{rfc.number} can't be deployed by several controllers: {fault}")
+    request.refuse_unreached(sorted(hosts), "CI", f"in the scope of {rfc.number}")
     journal.refuse_plan(rfc.number, hosts)
     request.refuse_interrupted()
     sizes = f"({', '.join(str(len(wave)) for wave in clearing.waves)})"
@@ -268,13 +314,15 @@ def _begin(sources: Sources, journal: Journal, cleared: _Cleared, request: RunRe
         if signer is not None:
             _attach_clearance(sources, clearing, rfc, signer)
         supporting = journal.supporting(rfc.release, hosts)
-        run = _write_plan(journal, cleared, hosts, now)
+        run = _write_plan(journal, cleared, hosts, request, now)
         problems = make_notifier(sources.policy)(journal, run, "cleared", sentence, now)
         for before in supporting:  # complete with this, and here nobody knows where its RFC is
             ended = journal.deployment(before.id)
             if ended.state is DeploymentState.COMPLETED:
                 problems += catch_up(journal, ended, None, now)
         more = warned([*foreseen, *problems, *clearing.clearance.notes])
+        begun = journal.latest(rfc.number)
+        sentence += _slice_of(journal, begun, request) if begun is not None else ""
     return {
         **result(sentence, changed=True),
         **more,
@@ -284,18 +332,22 @@ def _begin(sources: Sources, journal: Journal, cleared: _Cleared, request: RunRe
     }
 
 
-def _write_plan(journal: Journal, cleared: _Cleared, hosts: Collection[str], now: datetime) -> Run:
+def _write_plan(journal: Journal, cleared: _Cleared, hosts: Collection[str], request: RunRequest, now: datetime) -> Run:
     """Write the plan to the journal, and in the same transaction locks, register, debts, seats and spares."""
     clearing, rfc = cleared.clearing, cleared.rfc
+    joined: list[Run] = []
 
     def along(connection: sa.Connection, deployment_id: int) -> None:
         delete_debts(connection, rfc.number)
         cleared.register(connection, now)
         reserve(connection, deployment_id, clearing.product, rfc.release, hosts, (now, rfc.end_date))
         cleared.reserve_spares(connection, deployment_id, now)
+        if request.slice_:
+            joined.append(request.drive(journal, deployment_id, now, within=connection))
 
     told: dict[str, Any] = {"why": clearing.plan.to_dict() if clearing.plan else None, "scope": rfc.scope}
     run = journal.begin(rfc.number, cleared.package, clearing.waves, cleared.rollout, Holder.this_run(), now, along, **told)
+    run = joined[0] if joined else run
     save_stakeholders(journal, run, rfc, now)
     return run
 
@@ -414,14 +466,32 @@ def _resume(journal: Journal, current: Deployment, request: RunRequest, now: dat
         why = "; ".join(journal.support(current, now).barriers(now))
         left_out = _left_out(joined_since(journal.cmdb, current), ())
         sentence = f"{current.label} is live; {why or 'its support is over'}, and no host is to be changed{left_out}"
+    _refuse_lost(journal, current, request)
     changed = current.state is DeploymentState.BACKING_OUT and current.data in states.CHANGED
     data_host = {current.rollout.data_host} - journal.by_hand(current.id) if changed else ()
-    request.reach.check(dict.fromkeys([*journal.to_visit(current), *data_host]), "host", f"that {current.label} has still to visit")
-    if not request.take_over:
-        journal.refuse_driven(current.id, Holder.this_run(), now)
+    request.refuse_unreached(dict.fromkeys([*journal.to_visit(current), *data_host]), "host", f"that {current.label} has still to visit")
+    request.refuse_driven(journal, current, now)
     if request.write:
-        journal.take_over(current.id, Holder.this_run(), now, until, ordered=request.take_over, said=request.said)
+        request.drive(journal, current.id, now, until)
+        sentence += _slice_of(journal, current, request)
     return {**result(sentence, changed=True), "progress": {"step": "plan", "state": "resumed", "detail": sentence}}
+
+
+def _refuse_lost(journal: Journal, current: Deployment, request: RunRequest) -> None:
+    """A slice joins others at a wave: when all are decided, hosts that had got lost in theirs are left to one controller."""
+    forward = current.state in (DeploymentState.ACTIVATING, DeploymentState.HELD, DeploymentState.SUPPORTING)
+    lost = [target.host for target in journal.targets(current.id) if target.state in states.UNKNOWN] if request.slice_ and forward else []
+    if lost and all(state is WaveState.DECIDED for _number, state, _decision in journal.waves(current.id)):
+        raise TidegateError(f"of {current.label} hosts are left that had got lost ({_names(lost)}); run this without tidegate_slice")
+
+
+def _slice_of(journal: Journal, current: Deployment, request: RunRequest) -> str:
+    """How many hosts of a deployment this run has, where others have the rest, for a person."""
+    if not request.slice_:
+        return ""
+    hosts = [target.host for target in journal.targets(current.id)]
+    own = [host for host in hosts if host in request.reach.hosts()]
+    return f"; this run has {len(own)} of its {counted(len(hosts), 'host')}: {_names(own)}"
 
 
 def _give_up(journal: Journal, current: Deployment, request: RunRequest, why: str, now: datetime) -> tuple[str, ...]:

@@ -1,0 +1,100 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a controller of several waits for the others: at gates, before its next wave, before it takes hosts back, and at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from ..activity import waiting
+from ..rollout.deployments import Run
+from ..rollout.slice_journal import SliceJournal
+from ..rollout.slices import STAGING, Barrier, Meeting, SliceMove, View, at_place, before_back_out, before_end, before_wave
+
+PATIENCE = 600.0
+"""For how many seconds somebody who has not come to the deployment yet is waited for, unless a person says otherwise."""
+_LOOK = 0.5  # seconds between two looks
+_NAMED = 5  # hosts that a sentence names
+_RENEWAL = 60.0  # seconds after which the lease is renewed, which is for ten minutes
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """With which clocks a controller waits. ``interrupted``: why somebody's interruption ends it. ``patience``: see :data:`PATIENCE`."""
+
+    now: Callable[[], datetime]
+    interrupted: Callable[[], str]
+    patience: float = PATIENCE
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+
+def meet(journal: SliceJournal, run: Run, place: Meeting, wait: Waiting, said: Callable[[], bool] = lambda: False) -> Barrier:
+    """Come to a place, and wait until somebody has to decide there or has decided; see :func:`.slices.at_place`.
+
+    Whoever is not there after :attr:`Waiting.patience` is late, before the first wave, and holds the deployment afterwards. Who was
+    interrupted decides.
+    """
+    journal.came_to(run, place, wait.now())
+    while True:
+        barrier = _stand(journal, run, lambda view: at_place(view, place, said()), wait)
+        if place.number != STAGING or barrier.move is not SliceMove.WAIT or not barrier.unclaimed or wait.interrupted():
+            break
+        why = f"no controller had it in its slice within {wait.patience:g} s"
+        journal.count_as_late(run, barrier.unclaimed, why, wait.now())
+    if barrier.move is SliceMove.WAIT and wait.interrupted():
+        return Barrier(SliceMove.DECIDE)
+    return _held(journal, run, barrier, wait)
+
+
+def await_wave(journal: SliceJournal, run: Run, after: int, wait: Waiting) -> Barrier:
+    """Wait until the next wave in which this controller has hosts is open, or nothing goes forward; see :func:`.slices.before_wave`."""
+    return _held(journal, run, _stand(journal, run, lambda view: before_wave(view, after), wait), wait)
+
+
+def await_back_out(journal: SliceJournal, run: Run, wave: int, wait: Waiting) -> None:
+    """Wait until this controller may take back its hosts of a wave; see :func:`.slices.before_back_out`."""
+    back = journal.view(run, wait.now()).slices[run.token].back
+    if back is None or back > wave:
+        journal.takes_back(run, wave, wait.now())
+    _stand(journal, run, lambda view: before_back_out(view, wave), wait)
+
+
+def end_slice(journal: SliceJournal, run: Run, staging: bool, wait: Waiting) -> bool:
+    """Say that this controller visits no host any more, and wait for the others where the verdict is about their hosts, too.
+
+    Returns whether it is the last, so that what is done once at the end is its to do.
+    """
+    last = journal.is_done(run, wait.now())
+    _stand(journal, run, lambda view: before_end(view, staging), wait)
+    return last
+
+
+def _stand(journal: SliceJournal, run: Run, ask: Callable[[View], Barrier], wait: Waiting) -> Barrier:
+    """Wait as long as ``ask`` says so; what it said last is a wait when that took too long, or was interrupted."""
+    began = renewed = wait.monotonic()
+    while True:
+        barrier = ask(journal.view(run, wait.now()))
+        impatient = bool(barrier.unclaimed) and wait.monotonic() - began >= wait.patience
+        if barrier.move is not SliceMove.WAIT or impatient or wait.interrupted():
+            return barrier
+        with waiting(barrier.why):
+            wait.sleep(_LOOK)
+        if wait.monotonic() - renewed >= _RENEWAL:
+            renewed = wait.monotonic()
+            journal.renew(run, wait.now())
+
+
+def _held(journal: SliceJournal, run: Run, barrier: Barrier, wait: Waiting) -> Barrier:
+    """What became of a wait: one of which nothing can come any more holds the deployment, unless somebody has done so already."""
+    if barrier.move is SliceMove.WAIT:
+        named = ", ".join(barrier.unclaimed[:_NAMED])
+        why = wait.interrupted() or f"nobody came in {wait.patience:g} s who has {named}; run deploy again for each slice"
+        barrier = Barrier(SliceMove.HOLD, why)
+    if barrier.move is SliceMove.HOLD and not journal.hold(run, barrier.why, wait.now()):
+        return Barrier(SliceMove.GO)
+    return barrier

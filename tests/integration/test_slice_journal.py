@@ -1,0 +1,151 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Several controllers of one deployment, in any order, killed and frozen: what they write is held against what must be so."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema import schema
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout, Share
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.slice_journal import SliceJournal
+from controllers import RFC, Fault, World
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+EXAMPLES = int(os.environ.get("TIDEGATE_INTERLEAVINGS", "8"))
+PACKAGE = {"name": "hello", "version": "2.0", "digest": "sha256:" + "b" * 64}
+ROLLOUT = Rollout(canary=Share(1), total_budget=Share(0), wave_budget=Share(0), stable=0)
+BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@contextmanager
+def world(
+    url: str, waves: Sequence[Sequence[str]], owners: Sequence[Sequence[str]], seed: int, faults: Sequence[Fault] = ()
+) -> Iterator[World]:
+    """A deployment that was planned, and controllers each of which has some of its hosts."""
+    with Cmdb.open(url) as cmdb:
+        hosts = [host for wave in waves for host in wave]
+        cmdb.put_cis([{"name": host, "class": "server"} for host in hosts], "test")
+        journal = SliceJournal(cmdb)
+        run = journal.begin(RFC, PACKAGE, waves, ROLLOUT, Holder("deploy", "m0", 100, 1, "boot"), BEGAN)
+        journal.release_lease(run, BEGAN)
+        yield World(journal, run.deployment, dict(enumerate(owners)), seed, faults)
+
+
+def events(world: World) -> list[tuple[str, str | None, int | None]]:
+    j = schema().journal
+    with world.journal.cmdb.read() as connection:
+        return [(row.event, row.host, row.wave) for row in connection.execute(j.select().order_by(j.c.seq))]
+
+
+def check(world: World) -> None:
+    """What must be so, however many controllers there are and whatever becomes of them."""
+    assert world.failures == []
+    seen = events(world)
+    opened = [wave for event, _host, wave in seen if event == "opened"]
+    assert opened == sorted(set(opened)), "a wave was opened twice, or before the one before it"
+    wave_of = {target.host: target.wave for target in world.journal.targets(world.deployment)}
+    for place, (event, host, _wave) in enumerate(seen):
+        if event == "activating" and host is not None:
+            assert ("opened", None, wave_of[host]) in seen[:place], f"{host} changed before its wave was open"
+    states = {target.host: str(target.state) for target in world.journal.targets(world.deployment)}
+    for name, host in world.hosts.items():
+        tokens = [token for _what, token in host.visits]
+        assert tokens == sorted(tokens), f"{name} was changed by somebody whom another had followed"
+        if states[name] == "backed_out":
+            assert host.visits[-1][0] == "back"
+        if states[name] == "active":
+            assert host.visits[-1][0] == "activate"
+
+
+def plan(hosts: int, waves: int, controllers: int, seed: int) -> tuple[list[list[str]], list[list[str]]]:
+    """Hosts in waves, and the slices of them, each of which has at least one."""
+    names = [f"web{number}" for number in range(hosts)]
+    cut: list[list[str]] = [names[number::waves] for number in range(waves)]
+    return cut, [[name for at, name in enumerate(names) if (at * 7 + seed) % controllers == number] for number in range(controllers)]
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CMDB without anything in it, to be copied."""
+    path = tmp_path_factory.mktemp("empty") / "cmdb.sqlite"
+    with Cmdb.open(str(path), create=True):
+        pass
+    return path
+
+
+@contextmanager
+def new_world(empty: Path, size: tuple[int, int, int, int], faults: Sequence[Fault] = ()) -> Iterator[World]:
+    with TemporaryDirectory() as folder:
+        path = shutil.copy(empty, folder)
+        with world(path, *plan(*size), size[3], faults) as found:
+            yield found
+
+
+sizes = st.tuples(st.integers(4, 9), st.integers(1, 4), st.integers(2, 4), st.integers(0, 10_000))
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(sizes)
+def test_controllers_that_live_get_the_release_everywhere_in_the_waves_of_the_plan(empty: Path, size: tuple[int, int, int, int]) -> None:
+    with new_world(empty, size) as found:
+        found.run()
+        check(found)
+        assert set(found.ended.values()) == {"ended"}
+        assert found.journal.deployment(found.deployment).state == "completed"
+        assert len(found.last) == 1
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(sizes, st.data())
+def test_a_bad_wave_is_taken_back_by_all_of_them_the_last_wave_first(
+    empty: Path, size: tuple[int, int, int, int], data: st.DataObject
+) -> None:
+    with new_world(empty, size) as found:
+        waves = {target.wave for target in found.journal.targets(found.deployment)}
+        bad = data.draw(st.sampled_from(sorted(waves)))
+        found.bad_waves = {bad}
+        found.run()
+        check(found)
+        assert found.journal.deployment(found.deployment).state == "backed_out"
+        wave_of = {target.host: target.wave for target in found.journal.targets(found.deployment)}
+        back = [wave_of[str(host)] for event, host, _wave in events(found) if event == "backing_out" and host is not None]
+        assert back == sorted(back, reverse=True)
+        assert set(back) == {wave for wave in waves if wave <= bad}
+        assert len(found.last) == 1
+
+
+faults = st.lists(
+    st.builds(Fault, st.integers(0, 3), st.integers(1, 60), st.one_of(st.none(), st.floats(30, 3000))), min_size=1, max_size=3
+)
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(sizes, faults)
+def test_who_is_killed_or_sleeps_through_its_lease_changes_nothing_behind_the_others_backs(
+    empty: Path, size: tuple[int, int, int, int], struck: list[Fault]
+) -> None:
+    with new_world(empty, size, struck) as found:
+        found.run()
+        check(found)
+        state = found.journal.deployment(found.deployment).state
+        if any(said == "ended" for said in found.ended.values()):  # somebody saw it to an end, or said that it has none yet
+            assert state in ("completed", "held"), found.ended
+        found.faults = {}
+        for launch in ("again", "and again"):
+            if found.journal.deployment(found.deployment).state != "completed":
+                found.now += timedelta(hours=1)
+                found.run(launch)
+                check(found)
+        assert found.journal.deployment(found.deployment).state == "completed", found.ended
