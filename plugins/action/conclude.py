@@ -14,6 +14,10 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.actions.output im
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import open_library
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.keys import LIBRARIES, load_signer
+from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.course import Outcome
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Rfc
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.objectives import evaluate_objectives
@@ -23,11 +27,11 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.data_chan
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Deployment
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
-from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting, secret_setting
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import refuse_commands
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.conclude import conclude, foresee, to_conclude
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import Sources
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps.tell import make_notifier
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.tell import make_notifier, warned
 
 
 class ActionModule(TidegateAction):
@@ -58,14 +62,49 @@ class ActionModule(TidegateAction):
                 return evaluate_objectives(rfc, secrets_of(task_vars))
 
             last = self._is_last(cmdb, deployment, options["wanted"])
+            unmet = self._measure_exit(cmdb, deployment, policy) if last else ""
             about = (change, options["wanted"], tell, make, utc_now(), interrupted(), reasons(task_vars))
-            ended = conclude(journal, deployment.run, *about, last=last)
+            unsigned = self._sign_gates(cmdb, deployment, options) if last else []
+            ended = conclude(journal, deployment.run, *about, last=last, unmet=unmet)
+            ended |= warned([*ended.get("warnings", []), *unsigned])
             left = journal.deployment(deployment.id)
             wanted = statements(left, journal.data_log(left.id))
         if left.state in states.OPEN and left.state is not states.DeploymentState.SUPPORTING:  # somebody has to go on, or go back
             undo = left.state is not states.DeploymentState.BACKING_OUT and not is_past_return(left)
             ended["progress"]["more"] = next_commands(undo, wanted)
         return _said(ended)
+
+    def _measure_exit(self, cmdb: Cmdb, deployment: Deployment, policy: str | None) -> str:
+        """Measure what the deployment's support ends with, when nothing else is in the way of that; why it was not met, if it was not."""
+        if deployment.rollout.support_exit is None:
+            return ""
+        from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.bake_journal import ExitJournal  # noqa: PLC0415 - as below
+        from ansible_collections.tidegate.release.plugins.plugin_utils.steps import bake  # noqa: PLC0415 - for who measures anything
+
+        journal, now = ExitJournal(cmdb), utc_now()
+        current = journal.deployment(deployment.id)
+        if current.state is not states.DeploymentState.SUPPORTING or not journal.support(current, now).asks_exit(now):
+            return ""
+        ask = bake.make_asker(lambda: load_policy(policy).prometheus)
+        verdict = bake.measure_exit(journal, deployment, ask, bake.Wait(utc_now, interrupted))
+        return "" if verdict.outcome == "good" else verdict.reason
+
+    def _sign_gates(self, cmdb: Cmdb, deployment: Deployment, options: dict[str, Any]) -> list[str]:
+        """Sign what its gates were decided by, with a key; why that could not be done. The deployment is what it is without that."""
+        key, dsl = optional_setting(options, "key"), optional_setting(options, "dsl")
+        if key is None or dsl is None:
+            return []
+        require(*LIBRARIES)
+        from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.bake_journal import BakeJournal  # noqa: PLC0415 - as below
+        from ansible_collections.tidegate.release.plugins.plugin_utils.steps.gate_evidence import sign_gates  # noqa: PLC0415 - with a key
+
+        try:
+            home = open_library(dsl).repository(deployment.release)
+            signer = load_signer(key, secret_setting(options, "key_passphrase"))
+            sign_gates(BakeJournal(cmdb), deployment.run, home, signer, utc_now())
+        except TidegateError as error:
+            return [f"what the gates of {deployment.label} were decided by could not be signed: {error}"]
+        return []
 
     def _is_last(self, cmdb: Cmdb, deployment: Deployment, wanted: str) -> bool:
         """Whether no other controller has anything to do still; where the verdict is about their hosts, too, they are waited for."""

@@ -63,11 +63,11 @@ class ActionModule(TidegateAction):
             journal, run = SliceJournal(cmdb), deployment.run
             waves = {target.host: target.wave for target in journal.targets(run.deployment)}
             place = slices.Meeting(slices.STAGING if options["after"] == "staging" else waves[str(task_vars["inventory_hostname"])])
-            wait = slices.Waiting(utc_now, interrupted, slices.PATIENCE if options["patience"] is None else options["patience"])
+            wait = slices.Waiting(utc_now, interrupted, options["slice_patience"])
             met, own = slices.meet(journal, run, place, wait), {}
             if met.move is slices.SliceMove.DECIDE:
                 with contextlib.suppress(ConflictError):  # somebody else has decided in this very moment
-                    own = self._decide(options, task_vars, deployment)
+                    own = self._decide(options, task_vars, deployment, slices.stop_of(journal, run, wait), place.number)
                 if own and own["decision"] != "proceed":
                     return own
             result = own or decided_by_others(journal, run, place.number, met.why)
@@ -81,12 +81,15 @@ class ActionModule(TidegateAction):
                 result |= warned(tell(journal, run, "hold", result["reason"], utc_now()))
         return result
 
-    def _decide(self, options: dict[str, Any], task_vars: dict[str, Any], deployment: Deployment) -> dict[str, Any]:
+    def _decide(
+        self, options: dict[str, Any], task_vars: dict[str, Any], deployment: Deployment, stop: str = "", wave: int | None = None
+    ) -> dict[str, Any]:
+        """Decide; ``stop``: why another controller of several was interrupted, ``wave``: the one that they are to decide about."""
         with self._sources(options) as sources:
             if options["after"] == "staging":
-                return self._after_staging(options, task_vars, sources, deployment)
+                return self._after_staging(options, task_vars, sources, deployment, stop)
             if deployment.rollout.bake is None and deployment.rollout.canary_bake is None:
-                return self._after_wave(options, task_vars, sources, None)
+                return self._after_wave(options, task_vars, sources, None, (stop, wave))
             from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.bake_journal import BakeJournal  # noqa: PLC0415 - as below
             from ansible_collections.tidegate.release.plugins.plugin_utils.steps import bake  # noqa: PLC0415 - for who measures anything
 
@@ -98,28 +101,34 @@ class ActionModule(TidegateAction):
             announce(result["msg"])
             return result
         with self._sources(options) as sources:  # by what RFC, policy and library say now
-            return self._after_wave(options, task_vars, sources, verdict)
+            return self._after_wave(options, task_vars, sources, verdict, (stop, wave))
 
     def _sources(self, options: dict[str, Any]) -> Sources:
         dsl, policy, cmdb_url = required_setting(options, "dsl"), optional_setting(options, "policy"), required_setting(options, "cmdb")
         return Sources(dsl, cmdb_url, policy, utc_now(), kept_in_run())
 
     def _after_staging(
-        self, options: dict[str, Any], task_vars: dict[str, Any], sources: Sources, deployment: Deployment
+        self, options: dict[str, Any], task_vars: dict[str, Any], sources: Sources, deployment: Deployment, stop: str
     ) -> dict[str, Any]:
         if deployment.state is DeploymentState.STAGING and not deployment.rollout.tree:
             WaveJournal(sources.cmdb()).stage_all(deployment.run, sources.now)
         change, check, tell = open_change(required_setting(options, "rfc")), make_wave_check(sources), make_notifier(sources.policy)
         journal, now = Journal(sources.cmdb()), sources.now
-        return _said(decide_staging_gate(journal, deployment.run, change, check, tell, now, interrupted(), reasons(task_vars)))
+        return _said(decide_staging_gate(journal, deployment.run, change, check, tell, now, interrupted() or stop, reasons(task_vars)))
 
     def _after_wave(
-        self, options: dict[str, Any], task_vars: dict[str, Any], sources: Sources, metrics: BakeVerdict | None
+        self,
+        options: dict[str, Any],
+        task_vars: dict[str, Any],
+        sources: Sources,
+        metrics: BakeVerdict | None,
+        shared: tuple[str, int | None],
     ) -> dict[str, Any]:
         rfc, journal, now = required_setting(options, "rfc"), Journal(sources.cmdb()), sources.now
         run = to_decide(journal, rfc_number(rfc), Holder.this_run()).run
         change, check, tell = open_change(rfc), make_wave_check(sources), make_notifier(sources.policy)
-        return _said(decide_wave_gate(journal, run, change, check, tell, now, interrupted(), reasons(task_vars), metrics))
+        stop, wave = interrupted() or shared[0], shared[1]
+        return _said(decide_wave_gate(journal, run, change, check, tell, now, stop, reasons(task_vars), metrics, about=wave))
 
 
 def _said(decided: dict[str, Any]) -> dict[str, Any]:

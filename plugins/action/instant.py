@@ -34,21 +34,23 @@ class ActionModule(TidegateAction):
         with Cmdb.open(required_setting(options, "cmdb")) as cmdb:
             journal = InstantJournal(cmdb)
             deployment = journal.driven_by(rfc_number(required_setting(options, "rfc")), Holder.this_run())
-            self._meet(cmdb, deployment, str(task_vars["inventory_hostname"]))
+            if not self._meet(cmdb, deployment, str(task_vars["inventory_hostname"])):
+                return {"changed": False, "at": "", "msg": "nobody sets an instant, and the gate says why"}
             forks = int(context.CLIARGS.get("forks") or 1)
             at, said = set_instant(journal, deployment, forks, interrupted(), utc_now())
         announce(said)
         about = {"step": "instant", "state": "set" if at else "withdrawn", "detail": said}
         return {"changed": at is not None, "at": at.isoformat() if at else "", "msg": said, "progress": about}
 
-    def _meet(self, cmdb: Cmdb, deployment: Deployment, host: str) -> None:
-        """Wait until every controller of several has armed its hosts of the wave, and until one has set the instant."""
+    def _meet(self, cmdb: Cmdb, deployment: Deployment, host: str) -> bool:
+        """Wait until every controller of several has armed its hosts of the wave; return whether the instant is to be set, or is."""
         if deployment.epoch is None:
-            return
+            return True
         from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.slice_journal import SliceJournal  # noqa: PLC0415 - as below
         from ansible_collections.tidegate.release.plugins.plugin_utils.steps import slices  # noqa: PLC0415 - for one controller of several
 
         journal, run = SliceJournal(cmdb), deployment.run
         (wave,) = {target.wave for target in journal.targets(deployment.id) if target.host == host}
-        place = slices.Meeting(wave, instant=True)
-        slices.meet(journal, run, place, slices.Waiting(utc_now, interrupted), lambda: journal.word(run, wave) is not None)
+        return slices.meet_for_instant(
+            journal, run, wave, slices.Waiting(utc_now, interrupted), lambda: journal.word(run, wave) is not None
+        )

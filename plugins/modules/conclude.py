@@ -15,6 +15,11 @@ description:
   - Holds a complete one against the objectives of its RFC, and closes the change as C(successful), C(successful_issues) or
     C(unsuccessful), in the register of the CMDB and in ServiceNow when the RFC comes from there. What could not be written there is a
     warning, and is made up for when the same command runs again.
+  - When the policy has C(rollout.support.exit) and nothing else keeps the support of a deployment from its end, it measures these metrics
+    of all hosts that have the release. Support ends when they are good; else the task fails, the release stays where it is, and C(deploy)
+    measures again when it is run again.
+  - With O(key) what the gates of the deployment were decided by is signed and kept in the DSL beside the package, as evidence of the kind
+    C(gates); M(tidegate.release.cmdb_history_info) decides them again. When that fails it warns.
   - Tells the channels of the policy and the stakeholders of the RFC that it is done.
   - Fails with one sentence when the deployment was backed out, is held, or still owes hosts a back-out; and when it is another than the one
     of O(rfc) that this run has planned or taken over, unless that was over as wanted before.
@@ -26,6 +31,7 @@ extends_documentation_fragment:
   - tidegate.release.homes.cmdb
   - tidegate.release.homes.policy
   - tidegate.release.homes.dsl
+  - tidegate.release.homes.key
   - tidegate.release.homes.local
 options:
   wanted:

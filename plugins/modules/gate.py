@@ -50,6 +50,13 @@ options:
       - Without it the wait is as long as the policy's bake.
       - Taken from the variable C(tidegate_patience), when it is not given.
     type: float
+  slice_patience:
+    description:
+      - For how many seconds one of several controllers, see O(tidegate.release.plan#module:slice), waits for hosts that no controller has
+        in its slice. After that such hosts are late before the first wave, and hold the deployment before later ones.
+      - Taken from the variable C(tidegate_slice_patience), when it is not given.
+    type: float
+    default: 600
 seealso:
   - module: tidegate.release.activate
 """

@@ -74,7 +74,7 @@ options:
         others. Job slicing of AWX and C(ansible-runner transmit) make such runs.
       - The first of them plans the whole deployment, and each claims those hosts that are in its inventory and not left out by C(--limit).
         All of them wait for each other at each gate, and one decides. C(docs/slices.md) in the collection says how.
-      - It is refused for a release that brings a role, firmware or hardware, and for late hosts that are brought in.
+      - It is refused for a release that brings a role, firmware or hardware.
       - Taken from the variable C(tidegate_slice), when it is not given.
     type: bool
     default: false

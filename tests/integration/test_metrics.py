@@ -16,6 +16,11 @@ from typing import Any
 
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import open_library
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import open_envelope
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import GATES
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import collect
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Deployments
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.history import gates_again
 from documents import write_document
 from fleet import Fleet
@@ -163,3 +168,43 @@ def test_a_controller_that_is_killed_while_it_bakes_goes_on_where_it_was(site: S
     site.succeeds(command, version)
     assert (site.events(rfc, "bake"), site.events(rfc, "measured")) == (2, 6)
     site.assert_explained(rfc, ["proceed", "proceed"])
+
+
+def test_support_ends_when_what_it_is_to_end_with_is_good(site: Site) -> None:
+    exit_ = {"minutes": 0.01, "metrics": [{**METRIC, "count": 2}]}
+    rollout = {"canary": 1, "steps": [100], "budget": {"wave": 0, "total": 0}, "support": {"hours": 0, "exit": exit_}}
+    site.fleet.write_policy(rollout=rollout, prometheus={"address": {"environment": "PROMETHEUS_URL"}})
+    rfc, version, command = site.new()
+    site.monitoring.set(5)
+    try:
+        done = site.fleet.execute(command)
+    finally:
+        site.monitoring.set(0)
+    said = " ".join(done.stdout.split())
+    assert done.returncode != 0, said
+    assert (
+        f"hello {version} is live on 2 of 2 hosts; its exit criteria are not met (errors is bad: 5 on web1, not < 1, and so on 1 more)"
+        in said
+    )
+    assert (site.fleet.state(rfc), site.fleet.served()) == ("supporting", dict.fromkeys(site.fleet.hosts, version))
+    site.succeeds(command, version)
+    assert site.fleet.state(rfc) == "completed"
+    assert (site.events(rfc, "exit_criteria"), site.events(rfc, "exit_measured")) == (2, 3)
+
+
+def test_what_the_gates_were_decided_by_is_signed_with_a_key(site: Site) -> None:
+    site.ask_for()
+    rfc, version, command = site.new()
+    key = site.fleet.path / "key.pem"
+    subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", str(key)], check=True, capture_output=True)
+    key.chmod(0o600)
+    site.succeeds([*command, "-e", f"tidegate_key={key}"], version)
+    with Cmdb.open(site.fleet.environment["TIDEGATE_CMDB"]) as cmdb:
+        deployment = Deployments(cmdb).latest(rfc)
+    assert deployment is not None
+    home = open_library(site.fleet.environment["TIDEGATE_DSL"]).repository("hello")
+    found = [open_envelope(one, deployment.digest).statement for one in collect(home, deployment.digest)]
+    (signed,) = [one.predicate for one in found if one.type == GATES]
+    assert signed["rfc"] == rfc
+    assert [(gate["wave"], gate["decision"]) for gate in signed["gates"]] == [(1, "proceed"), (2, "proceed")]
+    assert all(len(gate["measured"]) == 64 for gate in signed["gates"])

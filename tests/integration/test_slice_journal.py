@@ -12,13 +12,18 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema import schema
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, StateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.gate import GateDecision
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout, Share
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.slice_journal import SliceJournal
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import HostState
 from controllers import RFC, Fault, World
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -149,3 +154,121 @@ def test_who_is_killed_or_sleeps_through_its_lease_changes_nothing_behind_the_ot
                 found.run(launch)
                 check(found)
         assert found.journal.deployment(found.deployment).state == "completed", found.ended
+
+
+HOSTS = [["web1", "web2"], ["web3"]]
+OWN = [["web1", "web3"], ["web2"]]
+
+
+class Bed:
+    """A deployment in two waves, and two controllers with tokens of their own."""
+
+    def __init__(self, found: World) -> None:
+        self.journal, self.number, self.now = found.journal, found.deployment, found.now
+
+    def join(self, hosts: Sequence[str], name: str, **more: Any) -> Run:
+        return self.journal.join(self.number, hosts, Holder("deploy", name, 7, 1, "boot"), self.now, **more)
+
+    def states(self) -> dict[str, str]:
+        return {target.host: str(target.state) for target in self.journal.targets(self.number)}
+
+    def open_first_wave(self, run: Run) -> None:
+        for target in self.journal.targets(self.number):
+            mine = Run(self.number, target.controller or 0, run.epoch)
+            self.journal.staged(mine, target.host, None, self.now)
+        self.journal.decide_staging(run, GateDecision("proceed", "because"), self.now)
+
+
+@pytest.fixture
+def bed(cmdb_url: str) -> Iterator[Bed]:
+    with Cmdb.open(cmdb_url, create=True):
+        pass
+    with world(cmdb_url, HOSTS, OWN, 0) as found:
+        yield Bed(found)
+
+
+def test_each_controller_writes_about_its_own_hosts_alone(bed: Bed) -> None:
+    first, second = bed.join(OWN[0], "m1"), bed.join(OWN[1], "m2")
+    assert first.token < second.token
+    assert first.epoch == second.epoch
+    with pytest.raises(ConflictError, match="web2 is in the slice of another controller"):
+        bed.journal.staged(first, "web2", None, bed.now)
+    with pytest.raises(ConflictError, match="is in the slice of deploy@m2"):
+        bed.join(["web2"], "m3")
+    with pytest.raises(ConflictError, match=r"is being driven by deploy@m. .* and 1 more"):
+        bed.journal.take_over(bed.number, Holder("deploy", "m9", 7, 1, "boot"), bed.now)
+
+
+def test_a_person_who_takes_over_ends_a_slice_that_is_followed_as_a_whole_and_no_other(bed: Bed) -> None:
+    first = bed.join(OWN[0], "m1")
+    with pytest.raises(ConflictError, match="too, so both would change it"):
+        bed.join(["web1", "web2"], "m2", ordered=True)
+    again = bed.join(OWN[0], "m3", ordered=True)
+    assert again.token > first.token
+    with pytest.raises(ConflictError, match="another controller has taken"):
+        bed.journal.staged(first, "web1", None, bed.now)
+    bed.journal.staged(again, "web1", None, bed.now)
+
+
+def test_one_controller_that_takes_over_leaves_slices_nothing(bed: Bed) -> None:
+    first = bed.join(OWN[0], "m1")
+    bed.now += timedelta(hours=1)
+    whole = bed.journal.take_over(bed.number, Holder("deploy", "m9", 7, 1, "boot"), bed.now)
+    with pytest.raises(ConflictError, match="another controller has taken"):
+        bed.journal.staged(first, "web1", None, bed.now)
+    bed.journal.staged(whole, "web1", None, bed.now)
+    with pytest.raises(ConflictError, match="is being driven by deploy@m9"):
+        bed.join(OWN[1], "m2")
+
+
+def test_who_could_not_be_staged_is_waited_for_again_and_nobody_is_staged_behind_the_gate(bed: Bed) -> None:
+    first, second = bed.join(OWN[0], "m1"), bed.join(OWN[1], "m2")
+    bed.journal.stage_failed(second, "web2", "its site was down", bed.now)
+    bed.journal.hold(first, "because", bed.now)
+    for run in (first, second):
+        bed.journal.release_lease(run, bed.now)
+    first = bed.join(OWN[0], "m1")
+    assert bed.states()["web2"] == "planned"
+    bed.journal.count_as_late(first, ["web2"], "nobody came", bed.now)
+    second = bed.join(OWN[1], "m2")
+    for host in OWN[0]:
+        bed.journal.staged(first, host, None, bed.now)
+    bed.journal.decide_staging(first, GateDecision("proceed", "because"), bed.now)
+    for write in (lambda: bed.journal.staged(second, "web2", None, bed.now), lambda: bed.journal.stage_failed(second, "web2", "", bed.now)):
+        with pytest.raises(StateError, match="is past staging, so this host comes in late"):
+            write()
+    assert bed.states()["web2"] == "stage_failed"
+
+
+def test_who_sleeps_through_its_lease_decides_and_begins_nothing_but_says_what_it_has_done(bed: Bed) -> None:
+    first, second = bed.join(OWN[0], "m1"), bed.join(OWN[1], "m2")
+    bed.open_first_wave(first)
+    bed.journal.activating(second, "web2", bed.now)
+    bed.now += timedelta(minutes=11)
+    with pytest.raises(StateError, match="its lease ended"):
+        bed.journal.activating(first, "web1", bed.now)
+    decision = GateDecision("back_out", "because")
+    for write in (
+        lambda: bed.journal.decide_wave(first, 1, decision, bed.now),
+        lambda: bed.journal.hold(first, "because", bed.now),
+        lambda: bed.journal.order_backout(first, "because", bed.now),
+        lambda: bed.journal.backing_out(first, "web1", bed.now),
+    ):
+        with pytest.raises(ConflictError, match="the lease of this controller ended"):
+            write()
+    bed.journal.activated(second, "web2", HostState.STARTED, "", bed.now)
+    assert bed.states()["web2"] == "started"
+    with pytest.raises(StateError, match="its lease ended"):  # what it has written does not make it live
+        bed.journal.activating(first, "web1", bed.now)
+
+
+def test_nothing_is_decided_twice_nor_while_it_is_held(bed: Bed) -> None:
+    first, second = bed.join(OWN[0], "m1"), bed.join(OWN[1], "m2")
+    bed.open_first_wave(first)
+    with pytest.raises(ConflictError, match=r"staging of .* was already decided"):
+        bed.journal.decide_staging(second, GateDecision("proceed", "because"), bed.now)
+    bed.journal.hold(second, "because", bed.now)
+    with pytest.raises(ConflictError, match="was already decided"):
+        bed.journal.decide_wave(first, 1, GateDecision("proceed", "because"), bed.now)
+    assert bed.journal.closes(first, bed.now)
+    assert not bed.journal.closes(second, bed.now)

@@ -260,8 +260,8 @@ def test_staged_and_backed_out_by_slices(running: Fleet) -> None:
 def test_a_host_that_nobody_has_is_late_and_comes_in_later(running: Fleet) -> None:
     running.write_policy(rollout={**ROLLOUT, "budget": {"wave": 1, "total": 1}, "support": {"hours": 0, "late_days": 1}})
     path = rfc(running, 8109)
-    runs = start(running, [[*command(running, path, hosts), "-e", "tidegate_patience=45"] for hosts in SLICES[:2]])
-    last = start(running, [[*command(running, path, ("web3",)), "-e", "tidegate_patience=45"]])
+    runs = start(running, [[*command(running, path, hosts), "-e", "tidegate_slice_patience=45"] for hosts in SLICES[:2]])
+    last = start(running, [[*command(running, path, ("web3",)), "-e", "tidegate_slice_patience=45"]])
     ended = ends(running, [*runs, *last])
     assert [status for status, _text in ended] == [0, 0, 0], ended
     assert running.host_states("CHG8109")["web5"] == "stage_failed"

@@ -51,6 +51,8 @@ class SwitchAction(HostAction):
             return self._by_people(journal, deployment)
         if self.step == "backout" and deployment.epoch is not None:
             self.await_others(deployment)
+            if stop := interrupted():
+                return self.not_begun(stop)
         target = step.begin(journal)(self._run, self._host, utc_now())
         if target is None:
             return {"changed": False, "skipped": True}

@@ -244,6 +244,7 @@ def schema() -> Schema:
             at("lease_until"),
             number("place", nullable=True),
             number("back", nullable=True),
+            text("stop", default=""),
             at("done", nullable=True),
             at("ended", nullable=True),
             sa.Index(None, "deployment_id", "epoch"),

@@ -41,6 +41,7 @@ SWAP = "https://tidegate.example/swap/v1"  # that a unit was exchanged for anoth
 ACCEPTED = "https://tidegate.example/accepted/v1"  # that a host stays as it is, for nothing brings it back
 DATA = "https://tidegate.example/data/v1"  # how they are, after a step that was to change them
 CLEARANCE = "https://slsa.dev/verification_summary/v1"
+GATES = "https://tidegate.example/gates/v1"  # what the gates of a deployment were decided by
 JOURNAL = "https://tidegate.example/journal/v1"  # the head of a file with what was archived of the journal
 LIBRARY = "https://tidegate.example/library/v1"  # kept in the CMDB: what was seen of a package and the evidence about it
 
@@ -56,6 +57,7 @@ KINDS: Mapping[str, str] = {
     "waiver": WAIVER,
     "settlement": SETTLEMENT,
     "clearance": CLEARANCE,
+    "gates": GATES,
 }
 
 SHARED = frozenset({"scan", "sbom", "test-result"})
@@ -66,8 +68,10 @@ _SBOMS = re.compile(r"https://cyclonedx\.org/bom(?:/v?1\.[0-9]{1,2})?|https://sp
 
 CLEARED = "https://tidegate.example/clearance/v1"
 """The field of a clearance that has what its type has no field for."""
-ON_CHANGES = frozenset({"approval", "waiver", "settlement", "clearance"})
+ON_CHANGES = frozenset({"approval", "waiver", "settlement", "clearance", "gates"})
 """The kinds of evidence that are for one RFC and no other."""
+RECORDS = frozenset({"clearance", "gates"})
+"""Those that say what was decided, by evidence and by hosts, and are no grounds for another decision."""
 _NUMBER = 100  # signs of an RFC's number that a list of evidence names
 
 SIGNED_AT = "https://tidegate.example/signed-at/v1"

@@ -18,7 +18,7 @@ from ..dsl.repository import Repository
 from ..dsl.seen import Piece
 from ..errors import IntegrityError, TidegateError
 from .envelope import IN_TOTO, open_envelope, sign
-from .statement import LAST_WORD, ON_CHANGES, Statement, kind_of, rfc_of
+from .statement import LAST_WORD, ON_CHANGES, RECORDS, Statement, kind_of, rfc_of
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Signer
@@ -43,7 +43,7 @@ _INSIDE = 8 << 10  # bytes of an envelope that its manifest has in it, too, whic
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which evidence is wanted: all but what was decided for other RFCs than ``rfc``, and earlier clearances, which nobody judges.
+    """Which evidence is wanted: all but what was decided for other RFCs than ``rfc``, and records of decisions, which nobody judges.
 
     ``seen``: what the CMDB remembers of pieces that were read. These are known by that. Others are known by the list of evidence, which
     anybody can change who writes to the library: with that they hide no more than by leaving out of it what nobody has seen.
@@ -59,7 +59,7 @@ class Wanted:
             kind, rfc = known.kind, known.rfc
         else:
             kind, rfc = kind_of(entry.annotations.get(PREDICATE_TYPE, "")) or "", entry.annotations.get(RFC, "")
-        return kind == "clearance" or (kind in ON_CHANGES and bool(rfc) and rfc != self.rfc)
+        return kind in RECORDS or (kind in ON_CHANGES and bool(rfc) and rfc != self.rfc)
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,7 @@ def ensure(home: Repository, statement: Statement, signer: Signer, now: datetime
     counts. Without ``write`` only say it."""
     wanted = canonical(statement.to_json(now))
     words: list[tuple[datetime, bool]] = []
-    likes = None if kind_of(statement.type) == "clearance" else Wanted(rfc_of(statement.type, statement.predicate))
+    likes = None if kind_of(statement.type) in RECORDS else Wanted(rfc_of(statement.type, statement.predicate))
     for content in collect(home, statement.digest, likes):
         try:
             sealed = open_envelope(content, statement.digest)

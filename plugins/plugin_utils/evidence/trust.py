@@ -25,7 +25,7 @@ from ..policy.model import Policy, PublicKey, Trust
 from .approval import Matter, concerning
 from .envelope import Sealed, open_envelope
 from .opinion import opinion_fault
-from .statement import APPROVAL, RELEASE, SHARED, UNDATED, WAIVER, Statement, kind_of, purl
+from .statement import APPROVAL, RECORDS, RELEASE, SHARED, UNDATED, WAIVER, Statement, kind_of, purl
 from .waiver import waiver_fault
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ def signers(evidence: Evidence, policy: Policy, kind: str) -> frozenset[str]:
 def sort_out(evidence: Evidence, digest: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What of the evidence about the package ``digest`` is judged, each by its sha256, and a sentence for all that counts for nothing.
 
-    An earlier clearance is not judged, it is what judging comes to.
+    An earlier clearance is not judged, it is what judging comes to; nor are gates of a deployment.
     """
     inputs, ignored = [], [*evidence.broken, *evidence.foreign]
     for content in evidence:
@@ -215,7 +215,7 @@ def sort_out(evidence: Evidence, digest: str) -> tuple[tuple[str, ...], tuple[st
         kind = kind_of(statement.type)
         if kind is None:
             ignored.append(unknown_type(statement))
-        elif kind != "clearance":
+        elif kind not in RECORDS:
             inputs.append(hashlib.sha256(content).hexdigest())
     return tuple(sorted(inputs)), tuple(dict.fromkeys(ignored))
 

@@ -68,6 +68,7 @@ def read_policy(path: str | Path | None, controls: Mapping[str, Waivable]) -> Po
             clock_skew_seconds=rollout["clock_skew_seconds"],
             support_hours=support["hours"],
             late_days=support["late_days"],
+            support_exit=_bake(support.get("exit")),
             share_files=rollout["share_files"],
             bake=_bake(rollout.get("bake")),
             canary_bake=_bake(rollout.get("canary_bake")),

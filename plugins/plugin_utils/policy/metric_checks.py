@@ -19,9 +19,11 @@ def check_metrics(document: Document) -> None:
     if document.is_good(("prometheus",)) and "token" in document.data["prometheus"] and "address" not in document.data["prometheus"]:
         document.problem(("prometheus",), "there is a token and nobody to give it to", "say where the address is")
     rollout = document.data.get("rollout", {})
-    for name in ("bake", "canary_bake"):
-        place: Place = ("rollout", name)
-        bake = rollout.get(name) if isinstance(rollout, dict) else None
+    for path in (("bake",), ("canary_bake",), ("support", "exit")):
+        place: Place = ("rollout", *path)
+        bake = rollout
+        for name in path:
+            bake = bake.get(name) if isinstance(bake, dict) else None
         if not bake or not document.is_good(place):
             continue
         if not document.data.get("prometheus"):
@@ -33,7 +35,7 @@ def check_metrics(document: Document) -> None:
                 document.problem((*here, "name"), f"there is a metric {metric['name']} already", "give this one another name")
             seen.add(metric["name"])
             _check_metric(document, here, metric)
-            if "compare" in metric and name != "canary_bake":
+            if "compare" in metric and path != ("canary_bake",):
                 why = "a later wave, or the last one, has too few hosts left to compare with"
                 document.problem((*here, "compare"), why, "put it under canary_bake")
 

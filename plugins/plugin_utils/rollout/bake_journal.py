@@ -10,8 +10,9 @@ from datetime import datetime, timedelta
 
 from ..errors import StateError
 from ..metrics.judge import BakeRecord, Measurement, judge
+from ..metrics.model import BakeVerdict
 from .bake_record import BAKE, BAKE_EVENTS, MEASURED, Line, begun_data, unfinished
-from .deployments import Run
+from .deployments import EXIT, Run
 from .journal import Journal
 from .states import DeploymentState, WaveState
 
@@ -56,6 +57,18 @@ class BakeJournal(Journal):
                 raise StateError(f"{deployment.label} is {deployment.state} and does not bake, so what was measured counts for nothing")
             self._append(connection, run.deployment, measurement.at, MEASURED, wave=wave, data=measurement.to_dict())
             connection.execute(table.update().where(table.c.id == run.deployment).values(reason=sentence))
+
+
+class ExitJournal(BakeJournal):
+    """The journal of what is measured before support ends; the deployment is supporting all the while."""
+
+    def measured(self, run: Run, wave: int, measurement: Measurement, sentence: str, now: datetime) -> None:
+        """See :meth:`BakeJournal.measured`; of no wave, but of all hosts that have the release."""
+        self.note(run, f"exit_{MEASURED}", {**measurement.to_dict(), "so_far": sentence}, now)
+
+    def end(self, run: Run, record: BakeRecord, verdict: BakeVerdict, now: datetime) -> None:
+        """What the exit criteria came to."""
+        self.note(run, EXIT, {"outcome": verdict.outcome, "reason": verdict.reason, **begun_data(record)}, now)
 
 
 def _is_old(record: BakeRecord, now: datetime) -> bool:

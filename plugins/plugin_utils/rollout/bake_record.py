@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -88,6 +90,25 @@ def judge_again(lines: Iterable[Line]) -> list[GateAgain]:
             inputs = replace(inputs, metrics=again)
         decided = GateDecision(line.data["decision"], line.data["reason"])
         found.append(GateAgain(line.at, line.wave, decided, decide_in(inputs, Circumstances(**line.data["circumstances"]))))
+    return found
+
+
+def gates_record(lines: Iterable[Line]) -> list[dict[str, Any]]:
+    """Every gate after a wave among the lines, as it was decided and by what, for whoever wants to sign that.
+
+    ``measured`` is the SHA-256 of the lines of its wave before it, as compact JSON with sorted keys: they can be as many as hosts and
+    measurements.
+    """
+    seen: list[Line] = []
+    found = []
+    for line in lines:
+        seen.append(line)
+        if line.event != DECIDED or line.wave is None or "inputs" not in line.data:
+            continue
+        measured = [[one.at.isoformat(), one.event, one.data] for one in seen if one.wave == line.wave and one.event != DECIDED]
+        digest = hashlib.sha256(json.dumps(measured, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+        decided = {name: line.data[name] for name in ("decision", "reason", "inputs", "circumstances")}
+        found.append({"wave": line.wave, "at": line.at.isoformat(), **decided, "measured": digest if measured else ""})
     return found
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..cmdb.schema import schema
 from ..errors import ConflictError, NotFoundError
-from ..metrics.model import Bake
+from ..metrics.model import Bake, BakeVerdict
 from . import states
 from .holder import Holder
 from .options import Constraints, Rings, Rollout, Share, StayUp, Together
@@ -39,6 +39,9 @@ PLANNED = "planned"
 # What the journal says when hosts that are late are planned anew, in waves behind those of the plan.
 LATE_ROUND = "late_round"
 WENT_BACK = "went_back"
+
+# What the journal says when the metrics that support ends with were measured.
+EXIT = "exit_criteria"
 ARMED, FIRE, WITHDRAWN = "armed", "fire", "withdrawn"
 
 _LONGEST = 500  # letters of a line in a summary
@@ -174,7 +177,7 @@ def rollout_from_dict(data: Mapping[str, Any]) -> Rollout:
     """What :func:`rollout_to_dict` made."""
     shares = {name: Share(**data[name]) for name in ("canary", "wave_budget", "total_budget")}
     constraints = _constraints(data["constraints"]) if "constraints" in data else Constraints()  # which older ones have not
-    bakes = {name: Bake.from_dict(data[name]) for name in ("bake", "canary_bake") if data.get(name)}
+    bakes = {name: Bake.from_dict(data[name]) for name in ("bake", "canary_bake", "support_exit") if data.get(name)}
     found = data.get("together")
     together = Together(**{**found, "releases": tuple(found["releases"]), "quorum": Share(**found["quorum"])}) if found else None
     own = {"steps": tuple(data["steps"]), "constraints": constraints, "together": together}
@@ -584,7 +587,14 @@ class Deployments:
         unknown = tuple(target.host for target in targets if target.state in states.UNKNOWN)
         there = self._there(connection, [target.host for target in late])
         of_late = tuple(LateHost(one.host, one.summary) for one in late if one.host in there)
-        return Support(deployment.rollout, since or now, decided or now, of_late, unknown)
+        support = Support(deployment.rollout, since or now, decided or now, of_late, unknown)
+        return replace(support, exit=self._exit(connection, deployment.id, support.until)) if deployment.rollout.support_exit else support
+
+    def _exit(self, connection: sa.Connection, deployment_id: int, since: datetime) -> BakeVerdict | None:
+        j = self._t.journal.c
+        measured = (j.event == EXIT, j.deployment_id == deployment_id, j.host.is_(None), j.at >= since)
+        data = connection.scalar(sa.select(j.data).where(*measured).order_by(j.seq.desc()).limit(1))
+        return BakeVerdict(data["outcome"], data["reason"]) if data else None
 
     def there(self, hosts: Collection[str]) -> set[str]:
         """Those of ``hosts`` that the CMDB has, and that nobody has written off."""

@@ -421,13 +421,21 @@ class Journal(Locks):
 
     def staged(self, run: Run, host: str, live: Mapping[str, str] | None, now: datetime) -> None:
         """The release is complete on ``host``; ``live`` (version, digest) is what a back-out returns to."""
-        with self._writing(run, now) as (connection, _deployment):
+        with self._writing(run, now) as (connection, deployment):
+            self._refuse_staged(connection, deployment)
             self._stage(connection, run.deployment, self._own_target(connection, run, host), live, now)
 
     def stage_failed(self, run: Run, host: str, detail: str, now: datetime) -> None:
         """``host`` could not be staged."""
-        with self._writing(run, now) as (connection, _deployment):
+        with self._writing(run, now) as (connection, deployment):
+            self._refuse_staged(connection, deployment)
             self._move_host(connection, run.deployment, self._own_target(connection, run, host), _H.STAGE_FAILED, now, detail)
+
+    def _refuse_staged(self, connection: sa.Connection, deployment: Deployment) -> None:
+        """Raise :class:`StateError` once the gate after staging has opened the first wave: who is not staged by then is late."""
+        first = self._round_start(connection, deployment.id)
+        if any(state is not _W.CLOSED for number, state in self._wave_states(connection, deployment.id).items() if number >= first):
+            raise StateError(f"{deployment.label} is past staging, so this host comes in late; run deploy again for that")
 
     def activating(self, run: Run, host: str, now: datetime, within: sa.Connection | None = None) -> Target:
         """Write ahead that ``host`` is about to change. ``within``: see :meth:`take_over`.
@@ -489,7 +497,7 @@ class Journal(Locks):
 
     def backing_out(self, run: Run, host: str, now: datetime, within: sa.Connection | None = None) -> Target:
         """Write ahead that ``host`` is about to go back. ``within``: see :meth:`take_over`."""
-        with self._writing(run, now, within=within) as (connection, deployment):
+        with self._writing(run, now, within=within, decides=True) as (connection, deployment):
             if deployment.state is not _D.BACKING_OUT:
                 raise StateError(f"{deployment.label} is {deployment.state}, not backing out, so {host} stays as it is; run backout first")
             self._require_lock(connection, deployment, host)
@@ -509,7 +517,7 @@ class Journal(Locks):
         self, run: Run, decision: GateDecision, now: datetime, until: datetime | None = None, *, ends_round: bool = False
     ) -> None:
         """Open the first wave of the round, or hold. ``until`` and ``ends_round``: see :meth:`decide_wave`."""
-        with self._writing(run, now) as (connection, deployment):
+        with self._writing(run, now, decides=True) as (connection, deployment):
             if deployment.state is not _D.STAGING:
                 raise ConflictError(f"the gate after staging of {deployment.label} was already decided; run deploy again to go on")
             self._append(connection, run.deployment, now, "staging_decided", data=asdict(decision))
@@ -542,7 +550,7 @@ class Journal(Locks):
         as those hosts of a late round that are still to come stay late.
         """
         t = self._t
-        with self._writing(run, now) as (connection, found):
+        with self._writing(run, now, decides=True) as (connection, found):
             deployment = self._after_bake(connection, found, now)
             going = deployment.state is _D.ACTIVATING
             values: dict[str, Any] = {"decision": decision.decision, "reason": decision.reason}
@@ -569,7 +577,7 @@ class Journal(Locks):
 
     def decide_lost(self, run: Run, decision: GateDecision, now: datetime) -> None:
         """Write the gate's decision on the hosts that had got lost, when every wave is decided."""
-        with self._writing(run, now) as (connection, deployment):
+        with self._writing(run, now, decides=True) as (connection, deployment):
             self._follow(connection, deployment, run, None, decision, now)
 
     def _follow(
@@ -619,7 +627,7 @@ class Journal(Locks):
 
         A completed deployment can be backed out while it is still the last one on its CIs. ``within``: see :meth:`take_over`.
         """
-        with self._writing(run, now, within=within) as (connection, deployment):
+        with self._writing(run, now, within=within, decides=True) as (connection, deployment):
             if deployment.state is _D.BACKING_OUT:
                 return deployment.state
             targets = self._targets(connection, run.deployment)
@@ -638,7 +646,7 @@ class Journal(Locks):
 
     def hold(self, run: Run, reason: str, now: datetime) -> bool:
         """Hold a deployment that goes forward, whatever its gates say; return whether there was something to hold."""
-        with self._writing(run, now) as (connection, deployment):
+        with self._writing(run, now, decides=True) as (connection, deployment):
             forward = deployment.state in (_D.STAGING, _D.ACTIVATING, _D.BAKING)
             if forward:
                 self._move(connection, deployment, _D.HELD, now, reason)
@@ -682,35 +690,41 @@ class Journal(Locks):
 
     @contextmanager
     def _writing(
-        self, run: Run, now: datetime, start: bool = False, within: sa.Connection | None = None
+        self, run: Run, now: datetime, start: bool = False, within: sa.Connection | None = None, decides: bool = False
     ) -> Iterator[tuple[sa.Connection, Deployment]]:
         """A write transaction of the run that holds the deployment, the caller's if there is one; renews its lease.
 
-        With ``start`` it raises :class:`StateError` when it is too late to start anything.
+        With ``start`` it raises :class:`StateError` when it is too late to start anything; with ``decides``, :class:`ConflictError` when
+        the run is one of several and its lease is over.
         """
         table = self._t.deployment
         with self._begin_or(within) as connection:
             row = self._row(connection, run.deployment)
             deployment = deployment_of(row)
-            lease_until = row.lease_until if run.epoch is None else self._lease_of_slice(connection, run)
+            lease_until, holder = (row.lease_until, row.holder) if run.epoch is None else self._slice_of(connection, run)
             renewed = connection.execute(
                 table.update().where(table.c.id == run.deployment, table.c.token == run.shared).values(lease_until=now + LEASE)
             ).rowcount
             if renewed != 1 or (run.epoch is not None and lease_until is None):
                 raise ConflictError(f"another controller has taken {deployment.label} over; this run must not go on")
             if run.epoch is not None:
-                deployment = replace(deployment, token=run.token, epoch=run.epoch)
+                deployment = replace(deployment, token=run.token, holder=holder, epoch=run.epoch)
                 self._renew_slice(connection, run, lease_until, now)
+            if decides and run.epoch is not None and lease_until is not None and lease_until <= now:
+                raise ConflictError(
+                    f"the lease of this controller ended, so the others of {deployment.label} go on without it; run deploy again"
+                )
             for what, end in (("its lease ended", lease_until), ("its window closed or a freeze began", row.open_until)):
                 if start and end is not None and end <= now:
                     raise StateError(f"{what} for {deployment.label} at {end.isoformat(timespec='seconds')}; run deploy again")
             yield connection, deployment
 
-    def _lease_of_slice(self, connection: sa.Connection, run: Run) -> datetime | None:
-        """When the lease of a controller of several ends, ``None`` when it drives no slice of the deployment any more."""
+    def _slice_of(self, connection: sa.Connection, run: Run) -> tuple[datetime | None, str]:
+        """When the lease of a controller of several ends, ``None`` when it drives no slice of the deployment any more; and who that is."""
         c = self._t.controller.c
         mine = (c.token == run.token, c.deployment_id == run.deployment, c.epoch == run.epoch, c.ended.is_(None))
-        return connection.scalar(sa.select(c.lease_until).where(*mine))
+        row = connection.execute(sa.select(c.lease_until, c.holder).where(*mine)).one_or_none()
+        return (row.lease_until, row.holder) if row else (None, "")
 
     def _renew_slice(self, connection: sa.Connection, run: Run, lease_until: datetime | None, now: datetime) -> None:
         """Renew the lease of a controller of several, unless it is over: the others have gone on without it."""

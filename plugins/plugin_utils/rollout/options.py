@@ -136,6 +136,8 @@ class Rollout:
     """For how many hours after its last wave was decided a deployment stays in early-life support."""
     late_days: float = 0
     """Within how many days of its support's begin hosts are brought in that have not got the release; 0 for never."""
+    support_exit: Bake | None = None
+    """What is measured of all hosts that have the release before its support ends; ``None`` for nothing."""
     share_files: bool = False
     """Whether releases on a host share files that are alike, so that what is written into one of them changes all."""
     bake: Bake | None = None

@@ -35,6 +35,7 @@ class OutsideJournal(Journal):
         """The release is complete on ``host``, and ``live`` is what was read to be there: on record as installed from now on, if it was
         not, without that anybody activated it."""
         with self._writing(run, now) as (connection, deployment):
+            self._refuse_staged(connection, deployment)
             rows = self._cmdb.installations([host], connection)
             known = {(row["version"], row["digest"]) for row in rows if row["release"] == deployment.release}
             if known != {(live["version"], live["digest"])}:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from datetime import datetime
 
 from ..errors import ConflictError, TidegateError
+from . import states
 from .data_change import DataStatement
 from .deployments import Deployment, Run, Target
 from .holder import Holder
@@ -22,7 +23,7 @@ from .states import DeploymentState, HostState, WaveState
 with suppress(ImportError):
     import sqlalchemy as sa
 
-JOINED = "joined"
+JOINED, CLOSING = "joined", "closing"
 
 
 class SliceJournal(Journal):
@@ -57,6 +58,7 @@ class SliceJournal(Journal):
                 self.take_over(deployment_id, holder, now, until, ordered=ordered, said=said, within=connection)
                 connection.execute(t.deployment.update().where(t.deployment.c.id == deployment_id).values(holder=SEVERAL))
                 deployment = self._load(connection, deployment_id)
+                self._try_again(connection, deployment, now)
             token = self._next_token(connection, now)
             mine = [target for target in self._targets(connection, deployment_id) if target.host in hosts]
             if not mine:
@@ -69,6 +71,15 @@ class SliceJournal(Journal):
             self._append(connection, deployment_id, now, JOINED, data={"holder": str(holder), "hosts": [target.host for target in mine]})
         return Run(deployment_id, token, deployment.token)
 
+    def _try_again(self, connection: sa.Connection, deployment: Deployment, now: datetime) -> None:
+        """Who goes on with staging tries again what could not be staged, so that its gate waits for it."""
+        if deployment.state is not DeploymentState.STAGING:
+            return
+        first = self._round_start(connection, deployment.id)
+        for target in self._targets(connection, deployment.id):
+            if target.wave >= first and target.state is HostState.STAGE_FAILED:
+                self._move_host(connection, deployment.id, target, HostState.PLANNED, now, target.detail)
+
     def _refuse_claimed(
         self, connection: sa.Connection, deployment: Deployment, mine: Collection[Target], holder: Holder, now: datetime, ordered: bool
     ) -> None:
@@ -78,7 +89,9 @@ class SliceJournal(Journal):
             if row.token not in claimed:
                 continue
             alive = row.ended is None and row.lease_until > now and row.holder != str(holder) and not is_dead(row.holder)
-            if alive and not ordered:
+            # Who is to be gone, as a person says, is followed by somebody who has all of its hosts.
+            followed = ordered and self._hosts_of(connection, deployment, row.token) <= {target.host for target in mine}
+            if alive and not followed:
                 raise ConflictError(
                     f"{claimed[row.token]} is in the slice of {row.holder} too, so both would change it; give each slice hosts of its own"
                 )
@@ -88,6 +101,10 @@ class SliceJournal(Journal):
             left = (others.c.deployment_id == deployment.id, others.c.controller == row.token)
             connection.execute(others.update().where(*left).values(controller=None))
 
+    def _hosts_of(self, connection: sa.Connection, deployment: Deployment, token: int) -> set[str]:
+        h = self._t.deployment_host.c
+        return set(connection.scalars(sa.select(h.host).where(h.deployment_id == deployment.id, h.controller == token)))
+
     def view(self, run: Run, now: datetime) -> View:
         """How a deployment stands with all its controllers, for the one that ``run`` is of."""
         t = self._t
@@ -95,9 +112,11 @@ class SliceJournal(Journal):
             deployment = self._load(connection, run.deployment)
             waves = {number: WaveState(state) for number, state in self._wave_states(connection, run.deployment).items()}
             first = self._round_start(connection, run.deployment)
+            back = deployment.state is DeploymentState.BACKING_OUT  # which is of all rounds
             hosts: dict[int | None, dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
-            for target in self._targets(connection, run.deployment):
-                if waits_for(target.state) and target.wave >= first:
+            targets = self._targets(connection, run.deployment)
+            for target in targets:
+                if waits_for(target.state) and (back or target.wave >= first):
                     hosts[target.controller][target.wave].add(target.host)
             c = t.controller.c
             rows = connection.execute(sa.select(t.controller).where(c.deployment_id == run.deployment, c.epoch == run.epoch)).all()
@@ -113,11 +132,13 @@ class SliceJournal(Journal):
                 row.place,
                 row.back,
                 row.done is not None,
+                row.stop,
                 of(row.token),
             )
             for row in rows
         }
-        return View(run.token, deployment.state, waves, slices, of(None))
+        touched = frozenset(target.host for target in targets if target.state in states.TOUCHED)
+        return View(run.token, deployment.state, waves, slices, of(None), touched)
 
     def came_to(self, run: Run, place: Meeting, now: datetime) -> None:
         """This controller has visited all its hosts that come before a place."""
@@ -127,19 +148,29 @@ class SliceJournal(Journal):
         """This controller has taken back all its hosts of the waves behind ``wave``."""
         self._note(run, now, back=wave)
 
-    def is_done(self, run: Run, now: datetime) -> bool:
-        """No step of this controller visits a host any more; return whether it is the last of which that is so."""
-        return not self._note(run, now, done=now)
+    def is_done(self, run: Run, now: datetime) -> None:
+        """No step of this controller visits a host any more."""
+        self._note(run, now, done=now)
 
-    def _note(self, run: Run, now: datetime, **values: object) -> list[int]:
-        """Note how far this controller has got; return the tokens of the others that have something to do still."""
+    def asks_to_stop(self, run: Run, why: str, now: datetime) -> None:
+        """Somebody has interrupted this controller, so no gate shall open another wave."""
+        self._note(run, now, stop=why)
+
+    def _note(self, run: Run, now: datetime, **values: object) -> None:
         table = self._t.controller
-        c = table.c
         with self._writing(run, now) as (connection, _deployment):
-            connection.execute(table.update().where(c.token == run.token).values(**values))
-            others = (c.deployment_id == run.deployment, c.epoch == run.epoch, c.token != run.token, c.done.is_(None), c.ended.is_(None))
-            rows = connection.execute(sa.select(table).where(*others)).all()
-        return [row.token for row in rows if row.lease_until > now and not is_dead(row.holder)]
+            connection.execute(table.update().where(table.c.token == run.token).values(**values))
+
+    def closes(self, run: Run, now: datetime) -> bool:
+        """Whether what is done once at the end is this controller's to do: it is the first that asks."""
+        j = self._t.journal.c
+        with self._writing(run, now) as (connection, deployment):
+            asked = sa.select(j.data).where(j.deployment_id == run.deployment, j.event == CLOSING, j.host.is_(None))
+            first = all(data["epoch"] != run.epoch for data in connection.scalars(asked))
+            if first:
+                about = {"epoch": run.epoch, "holder": deployment.holder}
+                self._append(connection, run.deployment, now, CLOSING, data=about)
+        return first
 
     def count_as_late(self, run: Run, hosts: Collection[str], why: str, now: datetime) -> None:
         """Nobody has come for ``hosts`` in time, so the first wave does not wait for them."""

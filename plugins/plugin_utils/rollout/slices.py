@@ -24,6 +24,7 @@ STAGING = 0
 """The number of the place after staging; others have that of their wave."""
 _ONE = "run this without tidegate_slice"
 FORWARD = frozenset({_D.STAGING, _D.ACTIVATING, _D.BAKING})
+_LIVE = frozenset({_D.SUPPORTING, _D.COMPLETED})
 _NAMED = 3  # hosts that a sentence names
 
 
@@ -43,6 +44,8 @@ class Slice:
     """The wave whose hosts it is taking back, ``None`` before the first."""
     done: bool = False
     """Whether no step of it visits a host any more."""
+    stop: str = ""
+    """Why somebody has interrupted it, so that no further wave opens; empty when nobody has."""
     waves: Mapping[int, frozenset[str]] = field(default_factory=dict)
     """Its hosts by wave, but for those that are left out."""
 
@@ -67,6 +70,8 @@ class View:
     slices: Mapping[int, Slice]
     unclaimed: Mapping[int, frozenset[str]] = field(default_factory=dict)
     """The hosts by wave that no controller has, but for those that are left out."""
+    touched: frozenset[str] = frozenset()
+    """The hosts on which the release may be live, which a back-out visits."""
 
 
 class SliceMove(StrEnum):
@@ -80,11 +85,16 @@ class SliceMove(StrEnum):
 
 @dataclass(frozen=True)
 class Barrier:
-    """What a controller does now, and ``why``: for whom it waits, or a sentence. ``unclaimed``: it waits for somebody who has these."""
+    """What a controller does now, and ``why``: for whom it waits, or a sentence.
+
+    ``unclaimed``: it waits for somebody who has these hosts. ``under_way``: for hosts that others are at, so that nobody holds meanwhile:
+    what they have begun could not be brought to its end.
+    """
 
     move: SliceMove
     why: str = ""
     unclaimed: tuple[str, ...] = ()
+    under_way: bool = False
 
 
 _GO, _DECIDE = Barrier(SliceMove.GO), Barrier(SliceMove.DECIDE)
@@ -121,50 +131,55 @@ def at_place(view: View, place: Meeting, said: bool = False) -> Barrier:
     decided = view.state is not _D.STAGING if number == STAGING else view.waves.get(number) is not _W.OPEN
     if view.state not in FORWARD or decided or said:
         return _GO
-    unclaimed = _listed(view.unclaimed) if number == STAGING else tuple(sorted(view.unclaimed.get(number, ())))
-    if missing := _missing(view, place, unclaimed):
-        return missing
     meeting = _meeting(view, number)
-    absent = [one for one in meeting if one.alive and not _has_come(one, place)]
-    if absent:
-        return Barrier(SliceMove.WAIT, f"{absent[0].named()} at {place}")
-    first = min((one.token for one in meeting if one.alive), default=view.mine)
-    return _DECIDE if first == view.mine else Barrier(SliceMove.WAIT, f"{view.slices[first].holder} to decide at {place}")
+    if missing := _missing(view, place):
+        return missing
+    first = min((one.token for one in meeting if one.alive and not one.done), default=view.mine)
+    return _DECIDE if first == view.mine else Barrier(SliceMove.WAIT, f"{view.slices[first].holder} to decide at {place}", under_way=True)
 
 
 def before_wave(view: View, after: int) -> Barrier:
     """What a controller does that has done the wave ``after``: it goes on when the next one in which it has hosts is open, or when
-    nothing goes forward any more."""
+    nothing goes forward any more. Of a wave that is measured no host changes."""
     own = view.slices[view.mine].waves if view.mine in view.slices else ()
     following = min((number for number in own if number > after and view.waves.get(number) is not _W.DECIDED), default=None)
     number = next((number for number, state in sorted(view.waves.items()) if state is _W.OPEN), None)
-    if view.state not in FORWARD or number is None or number == following:
+    if view.state not in FORWARD or number is None or (number == following and view.state is not _D.BAKING):
         return _GO
     place = Meeting(number)
-    if missing := _missing(view, place, tuple(sorted(view.unclaimed.get(number, ())))):
+    if missing := _missing(view, place):
         return missing
-    meeting = _meeting(view, number)
+    meeting = [one for one in _meeting(view, number) if one.token != view.mine]
     if meeting and not any(one.alive for one in meeting):
         return Barrier(SliceMove.HOLD, f"{meeting[0].named()} has ended before {place} was decided; {_AGAIN}")
-    return Barrier(SliceMove.WAIT, f"wave {number}, which others have")
+    return Barrier(SliceMove.WAIT, f"wave {number}, which others have", under_way=True)
 
 
 def before_back_out(view: View, wave: int) -> Barrier:
     """What a controller does that is about to take back its hosts of a wave: whoever has hosts in later ones has taken those back."""
-    behind = [one for one in _others(view) if any(number > wave for number in one.waves) and (one.back is None or one.back > wave)]
+    later = {number: hosts & view.touched for number, hosts in view.unclaimed.items() if number > wave}
+    if unclaimed := _listed(later):
+        return Barrier(SliceMove.WAIT, f"whoever has {_some(unclaimed)}", unclaimed)
+    behind = [one for one in _others(view) if _is_behind(view, one, wave)]
     return Barrier(SliceMove.WAIT, f"{behind[0].named()} to take back later waves") if behind else _GO
 
 
 def before_end(view: View, staging: bool = False) -> Barrier:
     """What a controller does that has nothing more to do: the verdict on hosts that go back, or that were staged and no more
-    (``staging``), is about those of the others, too."""
-    waits = view.state is _D.BACKING_OUT or (staging and view.state is _D.STAGING)
-    if not waits:
+    (``staging``), is about those of the others, too; and what is done once at the end is done when all have come to it."""
+    back = view.state is _D.BACKING_OUT
+    if not back and view.state not in _LIVE and not (staging and view.state is _D.STAGING):
         return _GO
     if others := _others(view):
         return Barrier(SliceMove.WAIT, f"{others[0].named()} to end")
-    unclaimed = _listed(view.unclaimed) if staging else ()
+    open_ = {number: hosts & view.touched if back else hosts for number, hosts in view.unclaimed.items()} if back or staging else {}
+    unclaimed = _listed(open_)
     return Barrier(SliceMove.WAIT, f"whoever has {_some(unclaimed)}", unclaimed) if unclaimed else _GO
+
+
+def asked_to_stop(view: View) -> str:
+    """Why somebody has interrupted one of the controllers, as a sentence goes on; empty when nobody has."""
+    return next((one.stop for one in view.slices.values() if one.stop), "")
 
 
 def slice_fault(rollout: Rollout) -> str:
@@ -180,8 +195,11 @@ def waits_for(state: HostState) -> bool:
 
 
 def _meeting(view: View, number: int) -> list[Slice]:
-    """The controllers that have hosts in a wave; in any for staging."""
-    return [one for one in view.slices.values() if (one.waves if number == STAGING else one.waves.get(number))]
+    """The controllers that have hosts in a wave; at staging those that have any, or may have: hosts that could not be staged are tried
+    again."""
+    if number == STAGING:
+        return [one for one in view.slices.values() if one.waves or one.alive]
+    return [one for one in view.slices.values() if one.waves.get(number)]
 
 
 def _others(view: View) -> list[Slice]:
@@ -189,16 +207,27 @@ def _others(view: View) -> list[Slice]:
     return [one for one in view.slices.values() if one.token != view.mine and one.alive and not one.done]
 
 
-def _missing(view: View, place: Meeting, unclaimed: tuple[str, ...]) -> Barrier | None:
-    """What follows from somebody who is gone, or has not come to the deployment yet; nothing when there is nobody."""
-    gone = [one for one in _meeting(view, place.number) if not one.alive and not _has_come(one, place)]
+def _missing(view: View, place: Meeting) -> Barrier | None:
+    """What follows from somebody who has not come to a place or to the deployment yet, or is gone; nothing when there is nobody."""
+    unclaimed = _listed(view.unclaimed) if place.number == STAGING else tuple(sorted(view.unclaimed.get(place.number, ())))
+    absent = [one for one in _meeting(view, place.number) if not _has_come(one, place)]
+    alive = [one for one in absent if one.alive and one.token != view.mine]
+    if alive:
+        return Barrier(SliceMove.WAIT, f"{alive[0].named()} at {place}", under_way=True)
+    gone = [one for one in absent if not one.alive and one.token != view.mine]
     if gone:
         return Barrier(SliceMove.HOLD, f"{gone[0].named()} has ended before it came to {place}; {_AGAIN}")
     return Barrier(SliceMove.WAIT, f"whoever has {_some(unclaimed)}", unclaimed) if unclaimed else None
 
 
 def _has_come(one: Slice, place: Meeting) -> bool:
-    return one.place is not None and one.place >= place.rank
+    return one.done or (one.place is not None and one.place >= place.rank)
+
+
+def _is_behind(view: View, one: Slice, wave: int) -> bool:
+    """Whether a controller may have hosts of waves behind ``wave`` to take back still."""
+    here = any(number > wave and not hosts.isdisjoint(view.touched) for number, hosts in one.waves.items())
+    return here and (one.back is None or one.back > wave)
 
 
 def _listed(by_wave: Mapping[int, frozenset[str]]) -> tuple[str, ...]:

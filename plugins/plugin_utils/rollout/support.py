@@ -9,11 +9,13 @@ A host is late when it has not got the release and runs whole what it ran before
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+from ..metrics.model import BakeVerdict
 from .options import Rollout
 
+_MET = BakeVerdict("good", "")
 _NAMED = 5  # late hosts that a sentence names
 _LONGEST = 120  # letters of why one is late
 
@@ -44,6 +46,8 @@ class Support:
     """The hosts that are late, in the order of the plan; those that were written off are not."""
     unknown: tuple[str, ...] = ()
     """The hosts of which it is not known what they run: lost, written off and there again."""
+    exit: BakeVerdict | None = None
+    """What the exit criteria came to when they were measured last, since the last host got the release; ``None`` for not at all."""
 
     @property
     def late_days(self) -> float:
@@ -86,7 +90,14 @@ class Support:
             reasons.append(f"{late_sentence(self.late)}; deploy again brings {them} in until {moment(self.late_until)}")
         if now < self.until:
             reasons.append(f"its early-life support is until {moment(self.until)}")
+        if not reasons and self.rollout.support_exit and (self.exit is None or self.exit.outcome != "good"):
+            why = "were not measured" if self.exit is None else f"are not met ({self.exit.reason})"
+            reasons.append(f"its exit criteria {why}; deploy again measures them")
         return reasons
+
+    def asks_exit(self, now: datetime) -> bool:
+        """Whether nothing but the exit criteria is in the way of the end, so that they are to be measured."""
+        return bool(self.rollout.support_exit and self.barriers(now)) and not replace(self, exit=_MET).barriers(now)
 
 
 def late_sentence(late: Sequence[LateHost]) -> str:

@@ -87,8 +87,9 @@ def order_backout(
         hosts = [host for host in journal.to_visit(current, backout=True) if host not in names]
         by_step = current.rollout.data_host not in {*names, *journal.by_hand(current.id)}
         reversing = [current.rollout.data_host] if data is DataState.MIGRATED and by_step else []
-        request.refuse_unreached(dict.fromkeys([*hosts, *reversing]), "host", f"that {current.label} has to be backed out of")
-        request.refuse_driven(journal, current, now)
+        planned = [target.host for target in journal.targets(current.id)]
+        request.refuse_unreached(dict.fromkeys([*hosts, *reversing]), "host", f"that {current.label} has to be backed out of", planned)
+        request.refuse_driven(journal, current, now, joins=current.state is DeploymentState.BACKING_OUT)
         drained = journal.out_of_service(current.id, [target.host for target in done])
         left = f"; {', '.join(target.host for target in staying)} {{}} recorded as staying as it is" if staying else ""
         if not request.write:

@@ -19,7 +19,7 @@ from ..metrics.judge import BakeRecord, Measurement, judge, next_due
 from ..metrics.model import Bake, BakeVerdict, Metric, fill_query
 from ..metrics.prometheus import PrometheusClient
 from ..policy.model import MetricsSource
-from ..rollout.bake_journal import BakeJournal
+from ..rollout.bake_journal import BakeJournal, ExitJournal
 from ..rollout.deployments import Deployment
 from ..rollout.gate import decide
 from ..rollout.states import DeploymentState, HostState
@@ -82,6 +82,22 @@ def bake_wave(journal: BakeJournal, deployment: Deployment, ask: Ask, wait: Wait
     return _measure(journal, deployment, wave.number, record, ask, wait), wave
 
 
+def measure_exit(journal: ExitJournal, deployment: Deployment, ask: Ask, wait: Wait) -> BakeVerdict:
+    """Measure what the support of a deployment ends with, of all hosts that have the release; ``baking`` when the wait ended before.
+
+    Who is killed meanwhile has measured nothing: it is begun anew.
+    """
+    bake = deployment.rollout.support_exit
+    hosts = tuple(sorted(target.host for target in journal.targets(deployment.id) if target.state is HostState.ACTIVE))
+    if bake is None or not hosts:
+        return BakeVerdict("good", "there is nothing to be measured")
+    record = BakeRecord(bake, wait.now(), hosts, ())
+    verdict = _measure(journal, deployment, 0, record, ask, wait)
+    if verdict.outcome != "baking":
+        journal.end(deployment.run, record, verdict, wait.now())
+    return verdict
+
+
 def baking_result(verdict: BakeVerdict, wave: OpenWave) -> dict[str, Any]:
     """The gate's result when the wait has ended before anything was decided."""
     progress = {"step": "gate", "wave": wave.number, "waves": wave.of, "state": verdict.outcome, "detail": verdict.reason}
@@ -119,7 +135,7 @@ def _measure(journal: BakeJournal, deployment: Deployment, wave: int, record: Ba
         # Who has no patience at all, and comes again and again, gets to the end too.
         if verdict.outcome != "baking" or wait.interrupted() or (impatient and (asked or not due)):
             return verdict
-        note(f"wave {wave} {verdict.reason}")
+        note(f"wave {wave} {verdict.reason}" if wave else f"support {verdict.reason}")
         if due:
             measurement = _measured(deployment, metric, record, ask, now)
             record, asked = record.with_one(measurement), True

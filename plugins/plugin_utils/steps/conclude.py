@@ -104,6 +104,7 @@ def conclude(
     reason: Reason = no_reason,
     *,
     last: bool = True,
+    unmet: str = "",
 ) -> dict[str, Any]:
     """Close the deployment and its change; the result is failed, with one sentence, unless the deployment's state is ``wanted``.
 
@@ -112,22 +113,23 @@ def conclude(
     ``wanted`` is ``completed``, ``staged`` or ``backed_out``; a back-out that had nothing to undo is a cancelled deployment.
     When somebody interrupted the run (see :mod:`..actions.interrupt`), what is not done is held.
     ``last``: false for one of several controllers while others are at work; what is done once at the end is left to the last.
+    ``unmet``: why the exit criteria of its support, which this run has measured, are not met; it has failed then.
     """
     first = journal.round_start(run.deployment)
     in_round = [target for target in journal.targets(run.deployment) if target.wave >= first]
     all_staged = all(target.state in (HostState.STAGED, HostState.WRITTEN_OFF) for target in in_round)
     held = bool(interrupted) and not (wanted == "staged" and all_staged) and journal.hold(run, interrupted, now)
-    if wanted == "staged" and not held and _past_staging(journal, journal.deployment(run.deployment)):
+    if wanted == "staged" and not held and run.epoch is None and _past_staging(journal, journal.deployment(run.deployment)):
         journal.hold(run, "it is past staging", now)  # as it was: this run does not go on with it
     deployment = journal.conclude(run, now)
     targets = journal.targets(run.deployment)
-    success = deployment.state in _WANTED[wanted] and (wanted != "staged" or all_staged)
+    success = deployment.state in _WANTED[wanted] and (wanted != "staged" or all_staged) and not unmet
     sentence = _verdict(deployment, targets, journal.locked(run.deployment), interrupted, reason, _data_left(journal, deployment), first)
     objectives, problems = check_objectives(journal, run, change, make, now) if last else ([], [])
     if last:
         problems += sync_change_record(journal, run, change, sentence, now)
-    if held:
-        problems += tell(journal, run, "hold", interrupted, now)
+    if held or unmet:
+        problems += tell(journal, run, "hold", interrupted or f"its exit criteria are not met: {unmet}", now)
     if last and deployment.state in (*_WANTED["completed"], *_WANTED["backed_out"]):
         problems += tell(journal, run, "done", sentence, now)
     journal.release_lease(run, now)

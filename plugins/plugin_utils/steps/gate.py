@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from ..errors import TidegateError
+from ..errors import ConflictError, TidegateError
 from ..evidence.library import remember_sight
 from ..metrics.model import BakeVerdict
 from ..report.progress import Progress, gate_sentence
@@ -141,17 +141,22 @@ def decide_wave_gate(
     interrupted: str = "",
     reason: Reason = no_reason,
     metrics: BakeVerdict | None = None,
+    *,
+    about: int | None = None,
 ) -> dict[str, Any]:
     """Decide about the open wave; when all are decided, about the hosts that had got lost in them.
 
     ``interrupted``: why somebody's interruption holds the run, empty when there was none. ``metrics``: what was measured of the wave came
-    to. Holds without writing when the deployment is not activating, for then somebody else has decided.
+    to. ``about``: the number of the wave that it is to be about; raises :class:`ConflictError` when another one is open by now.
+    Holds without writing when the deployment is not activating, for then somebody else has decided.
     """
     deployment = journal.deployment(run.deployment)
     wave = look_at_wave(journal, deployment)
     number = wave.number
     if deployment.state not in (DeploymentState.ACTIVATING, DeploymentState.BAKING):
         return {"changed": False, "decision": "hold", "reason": f"{deployment.label} is {deployment.state} and has no open wave"}
+    if about not in (None, number):
+        raise ConflictError(f"the gate of wave {about} of {deployment.label} was already decided; run deploy again to go on from there")
     targets = journal.targets(run.deployment)
     # Of late hosts a whole wave may be left out; it is asked of those that change next.
     after = min((x.wave for x in targets if number is not None and x.wave > number and x.state not in states.LEFT_OUT), default=None)

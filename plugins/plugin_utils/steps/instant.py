@@ -17,6 +17,7 @@ from ..rollout.together import Word, decide_instant
 from .gate import OpenWave, look_at_wave
 
 _HEARD = 3.0  # seconds in which the other controllers of a deployment learn of the instant
+_FORKS = 5  # hosts that another controller tells at once, unless somebody has set more for it
 _UP = (HostState.STARTED, HostState.ACTIVE)
 
 
@@ -48,10 +49,13 @@ def _decide(journal: InstantJournal, deployment: Deployment, wave: OpenWave, cir
     hosts = [target for target in wave.hosts if target.state not in states.LEFT_OUT]
     armed = journal.armed_hosts(deployment.run, number, now)
     up = sum(target.state in _UP for target in hosts)
-    word = Word(None, interrupted) if interrupted else decide_instant(together, len(hosts), armed.values(), up, at_once)
+    told = at_once if deployment.epoch is None else min(at_once, _FORKS)
+    word = Word(None, interrupted) if interrupted else decide_instant(together, len(hosts), armed.values(), up, told)
     why = word.why
     if word.seconds is not None:
-        at = now + timedelta(seconds=word.seconds + (_HEARD if deployment.epoch is not None else 0.0))
+        at = now + timedelta(seconds=word.seconds)
+        if deployment.epoch is not None:  # by the clock that all controllers have in common
+            at += timedelta(seconds=_HEARD - journal.clock_apart()[0])
         try:
             journal.fire(deployment.run, number, at, armed, now)
             return Said(at, frozenset(armed))

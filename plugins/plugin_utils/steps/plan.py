@@ -32,7 +32,7 @@ from ..rollout.forecast import Step, Transfer, bake_lines, hopeless_comparisons,
 from ..rollout.holder import Holder
 from ..rollout.journal import Journal
 from ..rollout.options import Rollout
-from ..rollout.slices import slice_fault
+from ..rollout.slices import SEVERAL, slice_fault
 from ..rollout.states import DeploymentState, HostState, WaveState
 from ..rollout.together import for_release
 from .clear import Clearing, clear, refusal, without
@@ -94,14 +94,17 @@ class RunRequest:
     said: DataStatement | None = None
     slice_: bool = False
 
-    def refuse_unreached(self, hosts: Iterable[str], noun: str, which: str) -> None:
-        """Raise :class:`TidegateError` when this run would not get to all ``hosts``, or to none of them where it has a slice."""
+    def refuse_unreached(self, hosts: Iterable[str], noun: str, which: str, planned: Collection[str] = ()) -> None:
+        """Raise :class:`TidegateError` when this run would not get to all ``hosts``; or where it has a slice, to none of those ``planned``,
+        which are the same unless they are given."""
         wanted = list(hosts)
         if not self.slice_:
             self.reach.check(wanted, noun, which)
-        elif wanted and self.reach.hosts().isdisjoint(wanted):
+            return
+        every = sorted(planned or wanted)
+        if every and self.reach.hosts().isdisjoint(every):
             raise TidegateError(
-                f"this slice of the inventory has none of the {counted(len(wanted), noun)} {which} ({_names(wanted)}); leave it away, or "
+                f"this slice of the inventory has none of the {counted(len(every), noun)} {which} ({_names(every)}); leave it away, or "
                 "correct the inventory"
             )
 
@@ -116,9 +119,9 @@ class RunRequest:
 
         return SliceJournal(journal.cmdb).join(deployment_id, self.reach.hosts(), Holder.this_run(), now, until, **about)
 
-    def refuse_driven(self, journal: Journal, current: Deployment, now: datetime) -> None:
-        """Raise :class:`ConflictError` while another drives a deployment, unless this one joins it or a person says that one is gone."""
-        if not self.take_over and not self.slice_:
+    def refuse_driven(self, journal: Journal, current: Deployment, now: datetime, joins: bool = True) -> None:
+        """Raise :class:`ConflictError` while another drives a deployment, unless this one ``joins`` it or a person says it is gone."""
+        if not self.take_over and not (self.slice_ and joins and current.holder == SEVERAL):
             journal.refuse_driven(current.id, Holder.this_run(), now)
 
     def refuse_interrupted(self) -> None:
@@ -245,12 +248,15 @@ def _brings_in(journal: Journal, current: Deployment, request: RunRequest, now: 
 def _bring_in(sources: Sources, journal: Journal, current: Deployment, cleared: _Cleared, request: RunRequest) -> dict[str, Any]:
     """Begin a late round for the hosts that the clearance just found to lack the release, or say what it would do."""
     clearing, rfc, now = cleared.clearing, cleared.rfc, sources.now
-    if request.slice_:
-        raise TidegateError(f"{current.label} brings in late hosts, which one controller does; run this without tidegate_slice")
-    hosts = [host for wave in clearing.waves for host in wave]
+    waves = [list(wave) for wave in clearing.waves]
+    if request.slice_:  # the others bring in theirs before or after it
+        waves = list(filter(None, ([host for host in wave if host in request.reach.hosts()] for wave in waves)))
+    hosts = [host for wave in waves for host in wave]
+    if not hosts:
+        raise TidegateError(f"this slice of the inventory has none of the hosts that {current.label} brings in late; leave it away")
     targets = journal.targets(current.id)
-    # The others too, for a gate could send them back.
-    touched = [target.host for target in targets if target.state in states.TOUCHED]
+    # The others too, for a gate could send them back; a slice can't get to those.
+    touched = [target.host for target in targets if target.state in states.TOUCHED and not request.slice_]
     there = journal.there(touched)
     live = [host for host in touched if host in there]
     request.reach.check(dict.fromkeys([*sorted(hosts), *live]), "host", f"that {current.label} brings in late, or could have to take back")
@@ -258,7 +264,7 @@ def _bring_in(sources: Sources, journal: Journal, current: Deployment, cleared: 
     joined = sorted(set(hosts) - {target.host for target in targets})
     sentence = (
         f"{current.label} is live, and brings {rfc.release} {rfc.version} to {counted(len(hosts), 'host')} late, in "
-        f"{counted(len(clearing.waves), 'wave')}: {_names(hosts)}"
+        f"{counted(len(waves), 'wave')}: {_names(hosts)}"
         f"{f'; {_names(joined)} joined the scope since' if joined else ''}{_left_out(joined_since(journal.cmdb, current), joined)}"
     )
     if not request.take_over:
@@ -271,14 +277,14 @@ def _bring_in(sources: Sources, journal: Journal, current: Deployment, cleared: 
             reserve(connection, deployment_id, clearing.product, rfc.release, hosts, (now, rfc.end_date))
             cleared.reserve_spares(connection, deployment_id, now)
 
-        why = clearing.plan.to_dict() if clearing.plan else None
-        journal.begin_late(current.id, clearing.waves, Holder.this_run(), now, ordered=request.take_over, why=why, also=along)
+        why = clearing.plan.to_dict() if clearing.plan and not request.slice_ else None
+        journal.begin_late(current.id, waves, Holder.this_run(), now, ordered=request.take_over, why=why, also=along)
     return {
         **result(sentence, changed=True),
         **warned(list(clearing.clearance.notes)),
-        "waves": [list(wave) for wave in clearing.waves],
+        "waves": waves,
         "controls": clearing.clearance.to_dict()["controls"],
-        "progress": {"step": "plan", "state": "planned", "detail": sentence, "hosts": len(hosts), "waves": len(clearing.waves)},
+        "progress": {"step": "plan", "state": "planned", "detail": sentence, "hosts": len(hosts), "waves": len(waves)},
     }
 
 
@@ -466,10 +472,12 @@ def _resume(journal: Journal, current: Deployment, request: RunRequest, now: dat
         why = "; ".join(journal.support(current, now).barriers(now))
         left_out = _left_out(joined_since(journal.cmdb, current), ())
         sentence = f"{current.label} is live; {why or 'its support is over'}, and no host is to be changed{left_out}"
-    _refuse_lost(journal, current, request)
+    request = _alone(journal, current, request)
     changed = current.state is DeploymentState.BACKING_OUT and current.data in states.CHANGED
     data_host = {current.rollout.data_host} - journal.by_hand(current.id) if changed else ()
-    request.refuse_unreached(dict.fromkeys([*journal.to_visit(current), *data_host]), "host", f"that {current.label} has still to visit")
+    planned = [target.host for target in journal.targets(current.id)]
+    due = dict.fromkeys([*journal.to_visit(current), *data_host])
+    request.refuse_unreached(due, "host", f"that {current.label} has {'' if request.slice_ else 'still '}to visit", planned)
     request.refuse_driven(journal, current, now)
     if request.write:
         request.drive(journal, current.id, now, until)
@@ -477,12 +485,15 @@ def _resume(journal: Journal, current: Deployment, request: RunRequest, now: dat
     return {**result(sentence, changed=True), "progress": {"step": "plan", "state": "resumed", "detail": sentence}}
 
 
-def _refuse_lost(journal: Journal, current: Deployment, request: RunRequest) -> None:
-    """A slice joins others at a wave: when all are decided, hosts that had got lost in theirs are left to one controller."""
+def _alone(journal: Journal, current: Deployment, request: RunRequest) -> RunRequest:
+    """A slice joins others at a wave. When all are decided, hosts are left that had got lost in theirs: each slice looks at its own, one
+    after the other, and the gate holds until the last has."""
     forward = current.state in (DeploymentState.ACTIVATING, DeploymentState.HELD, DeploymentState.SUPPORTING)
     lost = [target.host for target in journal.targets(current.id) if target.state in states.UNKNOWN] if request.slice_ and forward else []
-    if lost and all(state is WaveState.DECIDED for _number, state, _decision in journal.waves(current.id)):
-        raise TidegateError(f"of {current.label} hosts are left that had got lost ({_names(lost)}); run this without tidegate_slice")
+    if not lost or any(state is not WaveState.DECIDED for _number, state, _decision in journal.waves(current.id)):
+        return request
+    request.refuse_unreached(lost, "host", f"that had got lost in {current.label}")
+    return replace(request, slice_=False, reach=Reach(set(request.reach.inventory) | set(journal.to_visit(current))))
 
 
 def _slice_of(journal: Journal, current: Deployment, request: RunRequest) -> str:

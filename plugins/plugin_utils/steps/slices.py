@@ -13,7 +13,7 @@ from datetime import datetime
 from ..activity import waiting
 from ..rollout.deployments import Run
 from ..rollout.slice_journal import SliceJournal
-from ..rollout.slices import STAGING, Barrier, Meeting, SliceMove, View, at_place, before_back_out, before_end, before_wave
+from ..rollout.slices import STAGING, Barrier, Meeting, SliceMove, View, asked_to_stop, at_place, before_back_out, before_end, before_wave
 
 PATIENCE = 600.0
 """For how many seconds somebody who has not come to the deployment yet is waited for, unless a person says otherwise."""
@@ -33,15 +33,15 @@ class Waiting:
     sleep: Callable[[float], None] = time.sleep
 
 
-def meet(journal: SliceJournal, run: Run, place: Meeting, wait: Waiting, said: Callable[[], bool] = lambda: False) -> Barrier:
+def meet(journal: SliceJournal, run: Run, place: Meeting, wait: Waiting) -> Barrier:
     """Come to a place, and wait until somebody has to decide there or has decided; see :func:`.slices.at_place`.
 
     Whoever is not there after :attr:`Waiting.patience` is late, before the first wave, and holds the deployment afterwards. Who was
-    interrupted decides.
+    interrupted decides, when nobody is under way.
     """
     journal.came_to(run, place, wait.now())
     while True:
-        barrier = _stand(journal, run, lambda view: at_place(view, place, said()), wait)
+        barrier = _stand(journal, run, lambda view: at_place(view, place), wait)
         if place.number != STAGING or barrier.move is not SliceMove.WAIT or not barrier.unclaimed or wait.interrupted():
             break
         why = f"no controller had it in its slice within {wait.patience:g} s"
@@ -49,6 +49,17 @@ def meet(journal: SliceJournal, run: Run, place: Meeting, wait: Waiting, said: C
     if barrier.move is SliceMove.WAIT and wait.interrupted():
         return Barrier(SliceMove.DECIDE)
     return _held(journal, run, barrier, wait)
+
+
+def meet_for_instant(journal: SliceJournal, run: Run, wave: int, wait: Waiting, said: Callable[[], bool]) -> bool:
+    """Come to where the instant of a wave is set; return whether to go on, as it is to be set, or is ``said``.
+
+    Who does not, and whoever waits in vain, leaves it to the gate to say why.
+    """
+    place = Meeting(wave, instant=True)
+    journal.came_to(run, place, wait.now())
+    barrier = _stand(journal, run, lambda view: at_place(view, place, said()), wait)
+    return barrier.move is SliceMove.DECIDE or said()
 
 
 def await_wave(journal: SliceJournal, run: Run, after: int, wait: Waiting) -> Barrier:
@@ -67,21 +78,33 @@ def await_back_out(journal: SliceJournal, run: Run, wave: int, wait: Waiting) ->
 def end_slice(journal: SliceJournal, run: Run, staging: bool, wait: Waiting) -> bool:
     """Say that this controller visits no host any more, and wait for the others where the verdict is about their hosts, too.
 
-    Returns whether it is the last, so that what is done once at the end is its to do.
+    Returns whether what is done once at the end is its to do.
     """
-    last = journal.is_done(run, wait.now())
+    journal.is_done(run, wait.now())
     _stand(journal, run, lambda view: before_end(view, staging), wait)
-    return last
+    return journal.closes(run, wait.now())
+
+
+def stop_of(journal: SliceJournal, run: Run, wait: Waiting) -> str:
+    """Why somebody has interrupted one of the controllers, this one or another; empty when nobody has."""
+    return wait.interrupted() or asked_to_stop(journal.view(run, wait.now()))
 
 
 def _stand(journal: SliceJournal, run: Run, ask: Callable[[View], Barrier], wait: Waiting) -> Barrier:
-    """Wait as long as ``ask`` says so; what it said last is a wait when that took too long, or was interrupted."""
+    """Wait as long as ``ask`` says so; what it said last is a wait when that took too long, or was interrupted.
+
+    Who is interrupted while hosts are under way lets them end, and whoever decides next holds.
+    """
     began = renewed = wait.monotonic()
+    asked = False
     while True:
         barrier = ask(journal.view(run, wait.now()))
         impatient = bool(barrier.unclaimed) and wait.monotonic() - began >= wait.patience
-        if barrier.move is not SliceMove.WAIT or impatient or wait.interrupted():
+        if barrier.move is not SliceMove.WAIT or impatient or (wait.interrupted() and not barrier.under_way):
             return barrier
+        if wait.interrupted() and not asked:
+            asked = True
+            journal.asks_to_stop(run, wait.interrupted(), wait.now())
         with waiting(barrier.why):
             wait.sleep(_LOOK)
         if wait.monotonic() - renewed >= _RENEWAL:

@@ -23,6 +23,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statemen
     CLEARED,
     KINDS,
     ON_CHANGES,
+    RECORDS,
     Statement,
     release_statement,
 )
@@ -194,7 +195,7 @@ def test_what_was_decided_for_another_rfc_is_not_read(home: OciLayout, package: 
     ours, theirs = (attach(home, package, decided(package, rfc, kind)) for rfc in ("CHG1", "CHG2"))
     spoil(home, theirs)  # who reads it would say so
     found = collect(home, package, Wanted("CHG1"))
-    over = {ours, theirs} if kind == "clearance" else {theirs}  # a clearance is what judging comes to, and is not judged
+    over = {ours, theirs} if kind in RECORDS else {theirs}  # these say what was decided, and are not judged
     assert ({one.digest for one in found.attached}, set(found.passed_over), found.broken) == ({ours, theirs} - over, over, ())
     assert len(collect(home, package).broken) == 1
 

@@ -17,6 +17,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.slices im
     Slice,
     SliceMove,
     View,
+    asked_to_stop,
     at_place,
     before_back_out,
     before_end,
@@ -39,7 +40,10 @@ def view(
     waves: Sequence[WaveState] = (),
     unclaimed: Mapping[int, frozenset[str]] | None = None,
 ) -> View:
-    return View(1, state, dict(enumerate(waves or (_W.OPEN, _W.CLOSED, _W.CLOSED), 1)), {one.token: one for one in slices}, unclaimed or {})
+    open_ = unclaimed or {}
+    every = [hosts for one in (*(some.waves for some in slices), open_) for hosts in one.values()]
+    numbered = dict(enumerate(waves or (_W.OPEN, _W.CLOSED, _W.CLOSED), 1))
+    return View(1, state, numbered, {one.token: one for one in slices}, open_, frozenset().union(*every))
 
 
 ONE, TWO = Meeting(1), Meeting(2)
@@ -76,6 +80,38 @@ def test_who_is_gone_before_it_came_holds_the_deployment() -> None:
     found = at_place(view(some(1, 1, at=ONE), some(2, 1, alive=False)), ONE)
     assert found.move is SliceMove.HOLD
     assert found.why == "run 2, which has w1t2, has ended before it came to the gate of wave 1; run deploy again for each slice"
+
+
+def test_nobody_holds_while_others_are_at_their_hosts() -> None:
+    gone_and_under_way = view(some(1, 1, at=ONE), some(2, 1, alive=False), some(3, 1))
+    found = at_place(gone_and_under_way, ONE)
+    assert (found.move, found.under_way, found.why) == (SliceMove.WAIT, True, "run 3, which has w1t3, at the gate of wave 1")
+    waiting = view(some(1, 2), some(2, 1, alive=False), some(3, 1))
+    assert before_wave(waiting, STAGING).move is SliceMove.WAIT
+
+
+def test_who_is_done_is_not_waited_for_and_decides_nothing() -> None:
+    assert at_place(view(some(1, 1, at=ONE), some(2, 1, done=True)), ONE).move is SliceMove.DECIDE
+    assert at_place(replace(view(some(1, 1, at=ONE, done=True), some(2, 1, at=ONE)), mine=2), ONE).move is SliceMove.DECIDE
+
+
+def test_a_controller_whose_hosts_could_all_not_be_staged_is_waited_for_as_it_tries_again() -> None:
+    staging = view(some(1, 1, at=Meeting(STAGING)), some(2), state=_D.STAGING, waves=(_W.CLOSED,))
+    assert at_place(staging, Meeting(STAGING)).move is SliceMove.WAIT
+    gone = view(some(1, 1, at=Meeting(STAGING)), some(2, alive=False), state=_D.STAGING, waves=(_W.CLOSED,))
+    assert at_place(gone, Meeting(STAGING)).move is SliceMove.DECIDE
+
+
+def test_a_wave_that_is_measured_is_decided_before_anybody_goes_on() -> None:
+    baking = view(some(1, 1), some(2, 1, at=ONE), state=_D.BAKING)
+    assert before_wave(baking, STAGING).move is SliceMove.WAIT
+    alone = view(some(1, 1), some(2, 1, at=ONE, alive=False), state=_D.BAKING)
+    assert before_wave(alone, STAGING).move is SliceMove.HOLD
+
+
+def test_why_one_was_interrupted_is_everybodys_reason() -> None:
+    assert asked_to_stop(view(some(1, 1), some(2, 1))) == ""
+    assert asked_to_stop(view(some(1, 1), some(2, 1, stop="interrupted by SIGINT"))) == "interrupted by SIGINT"
 
 
 def test_the_first_wave_waits_for_whoever_has_the_other_hosts() -> None:
@@ -126,6 +162,10 @@ def test_the_end_of_a_back_out_is_about_all_hosts() -> None:
     assert before_end(view(some(1, 1), some(2, 1), state=_D.BACKING_OUT)).move is SliceMove.WAIT
     assert before_end(view(some(1, 1), some(2, 1, done=True), state=_D.BACKING_OUT)).move is SliceMove.GO
     assert before_end(view(some(1, 1), some(2, 1), state=_D.HELD)).move is SliceMove.GO
+    assert before_end(view(some(1, 1), some(2, 1), state=_D.COMPLETED)).move is SliceMove.WAIT
+    missing = view(some(1, 1), state=_D.BACKING_OUT, unclaimed={2: frozenset({"web9"})})
+    assert before_end(missing).unclaimed == before_back_out(missing, 1).unclaimed == ("web9",)
+    assert before_end(replace(missing, touched=frozenset())).move is SliceMove.GO
     staging = view(some(1, 1), state=_D.STAGING, unclaimed={1: frozenset({"web9"})})
     assert before_end(staging).move is SliceMove.GO
     assert before_end(staging, staging=True).unclaimed == ("web9",)

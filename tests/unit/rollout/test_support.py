@@ -3,9 +3,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.metrics.model import Bake, BakeVerdict, Metric
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.support import LateHost, Support, late_sentence
 
@@ -58,3 +61,24 @@ def test_a_sentence_names_some_and_counts_the_rest_and_quotes_no_novel() -> None
     many = [LateHost(f"web{number}", "x" * 500 if number == 1 else "") for number in range(1, 9)]
     said = late_sentence(many)
     assert said == f"web1 is late ({'x' * 120} ...), web2 is late, web3 is late, web4 is late, web5 is late and 3 more are"
+
+
+EXIT = Bake(60, (Metric("errors", "errors", good="< 1"),))
+
+
+def test_exit_criteria_are_asked_for_when_nothing_else_is_in_the_way() -> None:
+    waiting = Support(Rollout(support_hours=1, support_exit=EXIT), BEGAN, BEGAN, ())
+    assert not waiting.asks_exit(BEGAN)
+    assert waiting.barriers(BEGAN) == ["its early-life support is until 2026-03-01 13:00 UTC"]
+    assert waiting.asks_exit(BEGAN + HOUR)
+    assert waiting.barriers(BEGAN + HOUR) == ["its exit criteria were not measured; deploy again measures them"]
+    assert not Support(Rollout(support_hours=1), BEGAN, BEGAN, ()).asks_exit(BEGAN + HOUR)
+
+
+@pytest.mark.parametrize("outcome", ["bad", "inconclusive"])
+def test_exit_criteria_that_are_not_met_keep_support_open(outcome: Literal["bad", "inconclusive"]) -> None:
+    measured = Support(Rollout(support_exit=EXIT), BEGAN, BEGAN, (), exit=BakeVerdict(outcome, "errors is 5"))
+    assert measured.barriers(BEGAN) == ["its exit criteria are not met (errors is 5); deploy again measures them"]
+    assert measured.asks_exit(BEGAN)
+    good = replace(measured, exit=BakeVerdict("good", ""))
+    assert (good.barriers(BEGAN), good.asks_exit(BEGAN)) == ([], False)

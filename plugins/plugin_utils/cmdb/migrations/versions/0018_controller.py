@@ -25,6 +25,7 @@ def upgrade() -> None:
         sa.Column("holder", sa.String, nullable=False),
         *(sa.Column(name, sa.DateTime(timezone=True), nullable=False) for name in ("joined", "lease_until")),
         *(sa.Column(name, sa.Integer, nullable=True) for name in ("place", "back")),
+        sa.Column("stop", sa.String, nullable=False),
         *(sa.Column(name, sa.DateTime(timezone=True), nullable=True) for name in ("done", "ended")),
         sa.PrimaryKeyConstraint("token", name="pk_controller"),
         sa.ForeignKeyConstraint(["deployment_id"], ["deployment.id"], name="fk_controller_deployment_id"),
