@@ -258,8 +258,8 @@ def test_who_sleeps_through_its_lease_decides_and_begins_nothing_but_says_what_i
             write()
     bed.journal.activated(second, "web2", HostState.STARTED, "", bed.now)
     assert bed.states()["web2"] == "started"
-    with pytest.raises(StateError, match="its lease ended"):  # what it has written does not make it live
-        bed.journal.activating(first, "web1", bed.now)
+    with pytest.raises(ConflictError, match="the lease of this controller ended"):  # what it has written does not make it live
+        bed.journal.hold(second, "because", bed.now)
 
 
 def test_nothing_is_decided_twice_nor_while_it_is_held(bed: Bed) -> None:

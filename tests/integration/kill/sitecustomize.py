@@ -56,18 +56,31 @@ def watch(statement: str) -> None:
         if WHEN == "before":
             kill()
         _armed = True
-    elif _armed and statement == "COMMIT":
-        # In a process of its own: the commit has still to run, and this worker may be done before the time comes.
+    elif statement == "ROLLBACK":  # it was only tried
         _armed = False
-        if os.fork() == 0:
-            os.setsid()
-            time.sleep(float(WHEN))
-            kill()
-            os._exit(0)
+
+
+def committed() -> None:
+    """The transaction is on the disk: end the controller so many seconds after that."""
+    global _armed  # noqa: PLW0603 - as above
+    if not _armed:
+        return
+    # In a process of its own, for this worker may be done before the time comes.
+    _armed = False
+    if os.fork() == 0:
+        os.setsid()
+        time.sleep(float(WHEN))
+        kill()
+        os._exit(0)
 
 
 def connect(*arguments: Any, **options: Any) -> sqlite3.Connection:
-    connection = _connect(*arguments, **options)
+    class Watched(options.get("factory", sqlite3.Connection)):  # type: ignore[misc]  # whatever the code under test makes
+        def commit(self) -> None:
+            super().commit()
+            committed()
+
+    connection = _connect(*arguments, **{**options, "factory": Watched})
     connection.set_trace_callback(watch)
     return connection
 

@@ -154,6 +154,7 @@ def test_later_waves_are_taken_back_first() -> None:
     back = view(some(1, 1, 2), some(2, 1, 2), state=_D.BACKING_OUT)
     assert before_back_out(back, 2).move is SliceMove.GO
     assert before_back_out(back, 1).move is SliceMove.WAIT
+    assert before_back_out(view(some(1, 1), some(2, 1, 2, back=2), state=_D.BACKING_OUT), 1).move is SliceMove.WAIT
     for other in (some(2, 1, 2, back=1), some(2, 1, 2, done=True), some(2, 1, 2, alive=False), some(2, 1)):
         assert before_back_out(view(some(1, 1, 2), other, state=_D.BACKING_OUT), 1).move is SliceMove.GO
 
