@@ -528,7 +528,7 @@ def test_the_journal_refuses_what_the_state_machines_do_not_know(journal: Journa
     with pytest.raises(StateError, match="web1 is planned and can't become active"):
         journal.activated(run, "web1", HostState.ACTIVE, "", NOW)
     stage_all(journal, run)
-    with pytest.raises(StateError, match="is activating and can't become activating"):
+    with pytest.raises(ConflictError, match=r"the gate after staging of CHG0001#\d+ was already decided"):
         journal.decide_staging(run, PROCEED, NOW)
     assert {target.state for target in journal.targets(run.deployment)} == {HostState.STAGED}
     assert [row for row in journal.waves(run.deployment) if row[1] == "open"] == [(1, "open", None)]

@@ -240,7 +240,6 @@ def schema() -> Schema:
             reference("deployment_id", "deployment.id"),
             sa.Column("epoch", sa.BigInteger, nullable=False),
             text("holder"),
-            at("joined"),
             at("lease_until"),
             number("place", nullable=True),
             number("back", nullable=True),

@@ -65,7 +65,7 @@ class SliceJournal(Journal):
                 raise ConflictError(f"{deployment.label} has no host of this slice of the inventory; leave this slice away, or correct it")
             self._refuse_claimed(connection, deployment, mine, holder, now, ordered)
             about = {"token": token, "deployment_id": deployment_id, "epoch": deployment.token, "holder": str(holder)}
-            connection.execute(t.controller.insert().values(**about, joined=now, lease_until=now + LEASE))
+            connection.execute(t.controller.insert().values(**about, lease_until=now + LEASE))
             claim = t.deployment_host.update().where(t.deployment_host.c.deployment_id == deployment_id).values(controller=token)
             connection.execute(claim.where(t.deployment_host.c.host == sa.bindparam("own")), [{"own": target.host} for target in mine])
             self._append(connection, deployment_id, now, JOINED, data={"holder": str(holder), "hosts": [target.host for target in mine]})

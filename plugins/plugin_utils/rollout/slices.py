@@ -22,7 +22,6 @@ SEVERAL = "several controllers"
 """The holder of a deployment that more than one controller drives."""
 STAGING = 0
 """The number of the place after staging; others have that of their wave."""
-_ONE = "run this without tidegate_slice"
 FORWARD = frozenset({_D.STAGING, _D.ACTIVATING, _D.BAKING})
 _LIVE = frozenset({_D.SUPPORTING, _D.COMPLETED})
 _NAMED = 3  # hosts that a sentence names
@@ -186,7 +185,9 @@ def slice_fault(rollout: Rollout) -> str:
     """Why a deployment can't be driven by several controllers, as a sentence; empty when it can."""
     brings = {"a role of its own": rollout.role, "firmware": rollout.firmware, "hardware": rollout.hardware}
     found = next((words for words, is_so in brings.items() if is_so), "")
-    return f"the release brings {found}, which one controller does for all hosts of a wave; {_ONE}" if found else ""
+    return (
+        f"the release brings {found}, which one controller does for all hosts of a wave; run this without tidegate_slice" if found else ""
+    )
 
 
 def waits_for(state: HostState) -> bool:

@@ -23,7 +23,7 @@ def upgrade() -> None:
         sa.Column("deployment_id", sa.Integer, nullable=False),
         sa.Column("epoch", sa.BigInteger, nullable=False),
         sa.Column("holder", sa.String, nullable=False),
-        *(sa.Column(name, sa.DateTime(timezone=True), nullable=False) for name in ("joined", "lease_until")),
+        sa.Column("lease_until", sa.DateTime(timezone=True), nullable=False),
         *(sa.Column(name, sa.Integer, nullable=True) for name in ("place", "back")),
         sa.Column("stop", sa.String, nullable=False),
         *(sa.Column(name, sa.DateTime(timezone=True), nullable=True) for name in ("done", "ended")),
