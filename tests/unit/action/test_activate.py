@@ -56,7 +56,7 @@ class Desk:
         self.host = host
         self.packages = {one.digest: one for one in packages}
         self.orders: list[str] = []
-        self.deployment: Any = SimpleNamespace(digest=TWO.digest, rollout=Rollout(stable=0, confirm_minutes=confirm_minutes))
+        self.deployment: Any = SimpleNamespace(digest=TWO.digest, rollout=Rollout(stable=0, confirm_minutes=confirm_minutes), epoch=None)
         self.resets: list[str] = []
 
     def step(self, module: Any, journal: Journal) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from unittest.mock import MagicMock
 import pytest
 from ansible_collections.tidegate.release.plugins.action import conclude as subject
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import DeploymentState, HostState
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps import conclude as closing
 
@@ -25,14 +26,14 @@ def maker(monkeypatch: pytest.MonkeyPatch, judge: Any) -> Any:
     """What the action gives to ``conclude`` to make the objectives with; ``judge`` stands for the judgement of commands."""
     given: list[Any] = []
 
-    def conclude(*arguments: Any) -> dict[str, Any]:
+    def conclude(*arguments: Any, **_more: Any) -> dict[str, Any]:
         given.extend(arguments)
         return {"msg": "", "state": "completed", "progress": {}}
 
     for name in ("Journal", "Holder", "open_change", "make_notifier", "interrupted", "reasons", "secrets_of", "say_last"):
         monkeypatch.setattr(subject, name, MagicMock())
     monkeypatch.setattr(subject, "rfc_number", lambda _rfc: "CHG0001")
-    monkeypatch.setattr(subject, "to_conclude", lambda *_: SimpleNamespace(id=7, run=None))
+    monkeypatch.setattr(subject, "to_conclude", lambda *_: SimpleNamespace(id=7, run=None, epoch=None, rollout=Rollout()))
     monkeypatch.setattr(subject.Cmdb, "open", lambda _url: contextlib.nullcontext(MagicMock()))
     cast("Any", subject.Journal)().targets.return_value = [SimpleNamespace(host="web1"), SimpleNamespace(host="web2")]
     monkeypatch.setattr(subject, "conclude", conclude)
