@@ -14,7 +14,7 @@ SOURCES := $(shell find galaxy.yml meta plugins roles playbooks inventories -not
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help venv dev collection system demo demo-hardware bench test test-unit test-integration molecule lint lint-python lint-ansible lint-docs lint-galaxy sanity constraints clean
+.PHONY: help venv dev collection system demo demo-hardware bench test test-unit test-integration test-thorough molecule lint lint-python lint-ansible lint-docs lint-galaxy sanity constraints clean
 .NOTPARALLEL:
 
 help:
@@ -22,6 +22,7 @@ help:
 	@echo "make demo-hardware     firmware in waves on 8 lab hosts with fwupd, and back; report in build/demo-hardware"
 	@echo "make test              unit, integration and molecule tests"
 	@echo "make test-unit         one part of them; also test-integration, molecule"
+	@echo "make test-thorough     integration tests of which make test tries some"
 	@echo "make bench             benchmarks, into build/bench/results.json; ONLY=stage_upgrade,archive HOSTS=8"
 	@echo "make lint              every linter; parts: lint-python, lint-ansible, lint-docs, lint-galaxy, sanity"
 	@echo "make venv              .venv with requirements.txt; PYTHON=/path/to/python3 picks the Python"
@@ -93,7 +94,12 @@ test-integration: dev collection
 	@tools/system-packages lab hardware test
 	@echo "==> integration tests"
 	@# Three at a time, for they wait for hosts and servers.
-	@$(PYTEST) --numprocesses=3 --dist=loadfile --no-loadscope-reorder --junit-xml=build/test/integration.xml tests/integration
+	@$(PYTEST) --numprocesses=3 --dist=loadfile --no-loadscope-reorder -m 'not thorough' --junit-xml=build/test/integration.xml tests/integration
+
+test-thorough: dev collection
+	@tools/system-packages lab hardware test
+	@echo "==> integration tests that make test leaves out"
+	@$(PYTEST) --numprocesses=3 --dist=loadfile -m thorough tests/integration
 
 molecule: dev collection
 	@tools/system-packages lab molecule

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,8 +23,24 @@ LONG = (
 )
 
 
+# Of each matrix of moments at which a run is killed, `make test` tries those that differ most, and of what is the same on both databases
+# one; `make test-thorough` tries these.
+THOROUGH = {
+    "test_role_kill_matrix.py": r"\[(drain|check)-|\[restore-controller|\[back_out-",
+    "test_resume.py": r"\[(planned--b|staged-web2|activating-web(1-b|3)|started-web3|active-|failed-|decided--b)",
+    "test_late_journal.py": "postgresql",
+    "test_journal_archive.py": "postgresql",
+    "test_slices.py": "8104|8106|ctrl_c",
+}
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The long files first, the longest at the front."""
+    """The long files first, the longest at the front; and which tests are thorough."""
+    for item in items:
+        pattern = THOROUGH.get(item.path.name)
+        if pattern and re.search(pattern, item.name):
+            item.add_marker("thorough")
     places = {f"test_{name}.py": place for place, name in enumerate(LONG)}
     items.sort(key=lambda item: places.get(item.path.name, len(LONG)))
 
