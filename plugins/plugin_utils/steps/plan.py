@@ -121,8 +121,14 @@ class RunRequest:
 
     def refuse_driven(self, journal: Journal, current: Deployment, now: datetime, joins: bool = True) -> None:
         """Raise :class:`ConflictError` while another drives a deployment, unless this one ``joins`` it or a person says it is gone."""
-        if not self.take_over and not (self.slice_ and joins and current.holder == SEVERAL):
+        if self.take_over or (self.slice_ and joins and current.holder == SEVERAL):
+            return
+        try:
             journal.refuse_driven(current.id, Holder.this_run(), now)
+        except ConflictError:
+            began = journal.deployment(current.id)  # another slice may have been first by a moment
+            if not self.slice_ or began.holder != SEVERAL or (began.state is not DeploymentState.BACKING_OUT and not joins):
+                raise
 
     def refuse_interrupted(self) -> None:
         """Raise :class:`StateError` when somebody interrupted the run before it has begun anything."""
