@@ -94,15 +94,15 @@ class ActionModule(TidegateAction):
         key, dsl = optional_setting(options, "key"), optional_setting(options, "dsl")
         if key is None or dsl is None:
             return []
-        require(*LIBRARIES)
         from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.bake_journal import BakeJournal  # noqa: PLC0415 - as below
         from ansible_collections.tidegate.release.plugins.plugin_utils.steps.gate_evidence import sign_gates  # noqa: PLC0415 - with a key
 
         try:
+            require(*LIBRARIES)
             home = open_library(dsl).repository(deployment.release)
             signer = load_signer(key, secret_setting(options, "key_passphrase"))
             sign_gates(BakeJournal(cmdb), deployment.run, home, signer, utc_now())
-        except TidegateError as error:
+        except (TidegateError, OSError) as error:
             return [f"what the gates of {deployment.label} were decided by could not be signed: {error}"]
         return []
 

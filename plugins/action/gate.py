@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction, kept_in_run, reasons
@@ -45,13 +44,13 @@ class ActionModule(TidegateAction):
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         if self._task.check_mode:
             return {"changed": False, "decision": "proceed", "reason": "in check mode nothing is decided"}
+        for name in ("patience", "slice_patience"):
+            if options[name] is not None and not options[name] >= 0:
+                raise TidegateError(f"tidegate_{name} is {options[name]:g}; give a number of seconds, 0 or more")
         with self._sources(options) as sources:
             deployment = to_decide(Journal(sources.cmdb()), rfc_number(required_setting(options, "rfc")), Holder.this_run())
-        patience = options["patience"]
-        if patience is not None and not patience >= 0:
-            raise TidegateError(f"tidegate_patience is {patience:g}; give a number of seconds, 0 or more")
-        if deployment.epoch is None:
-            return self._decide(options, task_vars, deployment)
+            if deployment.epoch is None:
+                return self._decide(options, task_vars, sources, deployment)
         return self._decide_with_others(options, task_vars, deployment)
 
     def _decide_with_others(self, options: dict[str, Any], task_vars: dict[str, Any], deployment: Deployment) -> dict[str, Any]:
@@ -61,13 +60,18 @@ class ActionModule(TidegateAction):
 
         with Cmdb.open(required_setting(options, "cmdb")) as cmdb:
             journal, run = SliceJournal(cmdb), deployment.run
-            waves = {target.host: target.wave for target in journal.targets(run.deployment)}
-            place = slices.Meeting(slices.STAGING if options["after"] == "staging" else waves[str(task_vars["inventory_hostname"])])
+            staging, host = options["after"] == "staging", str(task_vars["inventory_hostname"])
+            place = slices.Meeting(slices.STAGING if staging else journal.target(run, host).wave)
             wait = slices.Waiting(utc_now, interrupted, options["slice_patience"])
             met, own = slices.meet(journal, run, place, wait), {}
             if met.move is slices.SliceMove.DECIDE:
-                with contextlib.suppress(ConflictError):  # somebody else has decided in this very moment
-                    own = self._decide(options, task_vars, deployment, slices.stop_of(journal, run, wait), place.number)
+                stop = slices.stop_of(journal, run, wait)
+                try:
+                    with self._sources(options) as sources:
+                        own = self._decide(options, task_vars, sources, deployment, stop, place.number)
+                except ConflictError:
+                    if not slices.is_decided(journal, run, place, wait):  # else somebody else has done it in this very moment
+                        raise
                 if own and own["decision"] != "proceed":
                     return own
             result = own or decided_by_others(journal, run, place.number, met.why)
@@ -82,26 +86,31 @@ class ActionModule(TidegateAction):
         return result
 
     def _decide(
-        self, options: dict[str, Any], task_vars: dict[str, Any], deployment: Deployment, stop: str = "", wave: int | None = None
+        self,
+        options: dict[str, Any],
+        task_vars: dict[str, Any],
+        sources: Sources,
+        deployment: Deployment,
+        stop: str = "",
+        wave: int | None = None,
     ) -> dict[str, Any]:
         """Decide; ``stop``: why another controller of several was interrupted, ``wave``: the one that they are to decide about."""
-        with self._sources(options) as sources:
-            if options["after"] == "staging":
-                return self._after_staging(options, task_vars, sources, deployment, stop)
-            if deployment.rollout.bake is None and deployment.rollout.canary_bake is None:
-                return self._after_wave(options, task_vars, sources, None, (stop, wave))
-            from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.bake_journal import BakeJournal  # noqa: PLC0415 - as below
-            from ansible_collections.tidegate.release.plugins.plugin_utils.steps import bake  # noqa: PLC0415 - for who measures anything
+        if options["after"] == "staging":
+            return self._after_staging(options, task_vars, sources, deployment, stop)
+        if deployment.rollout.bake is None and deployment.rollout.canary_bake is None:
+            return self._after_wave(options, task_vars, sources, None, (stop, wave))
+        from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.bake_journal import BakeJournal  # noqa: PLC0415 - as below
+        from ansible_collections.tidegate.release.plugins.plugin_utils.steps import bake  # noqa: PLC0415 - for who measures anything
 
-            ask = bake.make_asker(lambda: sources.policy().prometheus)
-            wait = bake.Wait(utc_now, interrupted, options["patience"])
-            verdict, wave = bake.bake_wave(BakeJournal(sources.cmdb()), deployment, ask, wait)
+        ask = bake.make_asker(lambda: sources.policy().prometheus)
+        wait = bake.Wait(utc_now, interrupted, options["patience"])
+        verdict, baked = bake.bake_wave(BakeJournal(sources.cmdb()), deployment, ask, wait)
         if verdict is not None and verdict.outcome == "baking" and not interrupted():
-            result = bake.baking_result(verdict, wave)
+            result = bake.baking_result(verdict, baked)
             announce(result["msg"])
             return result
-        with self._sources(options) as sources:  # by what RFC, policy and library say now
-            return self._after_wave(options, task_vars, sources, verdict, (stop, wave))
+        with self._sources(options) as later:  # by what RFC, policy and library say now
+            return self._after_wave(options, task_vars, later, verdict, (stop, wave))
 
     def _sources(self, options: dict[str, Any]) -> Sources:
         dsl, policy, cmdb_url = required_setting(options, "dsl"), optional_setting(options, "policy"), required_setting(options, "cmdb")

@@ -50,7 +50,7 @@ class ActionModule(TidegateAction):
         from ansible_collections.tidegate.release.plugins.plugin_utils.steps import slices  # noqa: PLC0415 - for one controller of several
 
         journal, run = SliceJournal(cmdb), deployment.run
-        (wave,) = {target.wave for target in journal.targets(deployment.id) if target.host == host}
+        wave = journal.target(run, host).wave
         return slices.meet_for_instant(
             journal, run, wave, slices.Waiting(utc_now, interrupted), lambda: journal.word(run, wave) is not None
         )

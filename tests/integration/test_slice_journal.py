@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,13 +19,17 @@ from typing import Any
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema import schema
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
-from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, StateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, StateError, TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.gate import GateDecision
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.instant_journal import InstantJournal
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout, Share
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.slice_journal import SliceJournal
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import HostState
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps import slices
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.gate import decide_wave_gate
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.plan import Reach, RunRequest, _alone
 from controllers import RFC, Fault, World
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -272,3 +278,62 @@ def test_nothing_is_decided_twice_nor_while_it_is_held(bed: Bed) -> None:
         bed.journal.decide_wave(first, 1, GateDecision("proceed", "because"), bed.now)
     assert bed.journal.closes(first, bed.now)
     assert not bed.journal.closes(second, bed.now)
+
+
+def test_a_back_out_joins_who_takes_back_and_nobody_who_goes_forward(bed: Bed) -> None:
+    first = bed.join(OWN[0], "m1")
+    with pytest.raises(ConflictError, match="is being driven by deploy@m1"):
+        bed.join(OWN[1], "m2", back=True)
+    second = bed.join(OWN[1], "m2")
+    bed.open_first_wave(first)
+    bed.journal.activating(first, "web1", bed.now)
+    for run in (first, second):
+        bed.journal.release_lease(run, bed.now)
+    back = bed.join(OWN[0], "m3", back=True)
+    bed.journal.order_backout(back, "because", bed.now)
+    assert bed.join(OWN[1], "m4", back=True).epoch == back.epoch
+
+
+def test_a_gate_of_several_is_about_the_wave_that_they_came_to(bed: Bed) -> None:
+    first = bed.join(OWN[0], "m1")
+    bed.join(OWN[1], "m2")
+    bed.open_first_wave(first)
+    nothing: Any = None
+    with pytest.raises(ConflictError, match=r"the gate of wave 2 of .* was already decided"):
+        decide_wave_gate(bed.journal, first, nothing, nothing, nothing, bed.now, about=2)
+
+
+def test_who_has_lost_its_lease_does_not_wait_for_others(bed: Bed) -> None:
+    first = bed.join(OWN[0], "m1")
+    bed.join(OWN[1], "m2")
+    bed.now += timedelta(minutes=11)
+    bed.join(OWN[1], "m2")
+    with pytest.raises(ConflictError, match=r"another controller has taken|the lease of this controller ended"):
+        slices.await_wave(bed.journal, first, 0, slices.Waiting(lambda: bed.now, lambda: ""))
+
+
+def test_hosts_that_got_lost_are_looked_at_by_one_slice_after_the_other(bed: Bed) -> None:
+    first = bed.join([host for wave in HOSTS for host in wave], "m1")
+    bed.open_first_wave(first)
+    for number, wave in enumerate(HOSTS, 1):
+        for host in wave:
+            bed.journal.activating(first, host, bed.now)
+            bed.journal.activated(first, host, HostState.LOST, "", bed.now)
+        bed.journal.decide_wave(first, number, GateDecision("proceed", "because"), bed.now)
+    current = bed.journal.deployment(bed.number)
+    assert current.state == "held"
+    request = RunRequest("rfc.yml", Reach(["web1"]), True, lambda: "", slice_=True)
+    alone = _alone(bed.journal, current, request)
+    assert (alone.slice_, alone.reach.hosts()) == (False, {"web1", "web2", "web3"})
+    with pytest.raises(TidegateError, match="this slice of the inventory has none of the 3 hosts that had got lost"):
+        _alone(bed.journal, current, replace(request, reach=Reach(["elsewhere"])))
+
+
+def test_clocks_are_compared_with_that_of_the_server(cmdb_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Cmdb.open(cmdb_url, create=True) as cmdb:
+        before, _unsure = InstantJournal(cmdb).clock_apart()
+        real = time.time
+        monkeypatch.setattr(time, "time", lambda: real() + 1000)
+        apart, unsure = InstantJournal(cmdb).clock_apart()
+    assert unsure >= 0
+    assert round((apart - before) / 100) == (0 if cmdb_url.endswith("sqlite") else 10)

@@ -21,6 +21,7 @@ from ...module_utils.redaction import Redactor
 from ..clock import utc_now
 from ..cmdb.store import Cmdb
 from ..errors import TidegateError
+from ..files import locked
 from ..rfc.source import rfc_number
 from ..rollout.deployments import Deployment, Target
 from ..rollout.holder import Holder
@@ -125,14 +126,18 @@ class HostAction(TidegateAction):
             ended.set()
             thread.join()
 
-    def await_others(self, deployment: Deployment) -> None:
-        """Wait until the other controllers have taken back their hosts of later waves."""
+    def await_others(self, journal: Journal) -> None:
+        """Wait until the other controllers have taken back their hosts of later waves: the first of a wave does, for all of its hosts."""
         from ..rollout.slice_journal import SliceJournal
         from ..steps import slices
 
-        journal = SliceJournal(self._cmdb)
-        (wave,) = {target.wave for target in journal.targets(deployment.id) if target.host == self._host}
-        slices.await_back_out(journal, self._run, wave, slices.Waiting(utc_now, interrupted))
+        constants: Any = C
+        run, wave = self._run, journal.target(self._run, self._host).wave
+        passed = Path(constants.DEFAULT_LOCAL_TMP) / f"tidegate-back-{run.deployment}-{run.token}-{wave}"
+        with locked(passed.with_suffix(".lock")):
+            if not passed.exists():
+                slices.await_back_out(SliceJournal(self._cmdb), run, wave, slices.Waiting(utc_now, interrupted))
+                passed.touch()
 
     def not_begun(self, stop: str) -> dict[str, Any]:
         """The task's result when a host was neither tried nor failed: the journal has it as it was, and the gate holds."""

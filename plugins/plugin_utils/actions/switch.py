@@ -50,7 +50,7 @@ class SwitchAction(HostAction):
         if deployment.rollout.hardware:
             return self._by_people(journal, deployment)
         if self.step == "backout" and deployment.epoch is not None:
-            self.await_others(deployment)
+            self.await_others(journal)
             if stop := interrupted():
                 return self.not_begun(stop)
         target = step.begin(journal)(self._run, self._host, utc_now())

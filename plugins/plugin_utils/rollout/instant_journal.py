@@ -37,11 +37,6 @@ class InstantJournal(Journal):
         with self._writing(run, now, start=True) as (connection, deployment):
             return self._due(connection, run, deployment, host)
 
-    def target(self, run: Run, host: str) -> Target:
-        """One host of a deployment as it stands."""
-        with self._cmdb.read() as connection:
-            return self._target(connection, run.deployment, host)
-
     def clock_apart(self) -> tuple[float, float]:
         """How many seconds this machine's clock is ahead of that of the CMDB's server, and by how much that may be wrong.
 

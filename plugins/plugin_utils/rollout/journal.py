@@ -433,6 +433,8 @@ class Journal(Locks):
 
     def _refuse_staged(self, connection: sa.Connection, deployment: Deployment) -> None:
         """Raise :class:`StateError` once the gate after staging has opened the first wave: who is not staged by then is late."""
+        if deployment.state is _D.STAGING:
+            return
         first = self._round_start(connection, deployment.id)
         if any(state is not _W.CLOSED for number, state in self._wave_states(connection, deployment.id).items() if number >= first):
             raise StateError(f"{deployment.label} is past staging, so this host comes in late; run deploy again for that")
@@ -465,6 +467,11 @@ class Journal(Locks):
         """How activation ended: ``started``, ``failed``, ``stuck`` or ``lost``; or the look after it: ``active`` or one of these."""
         with self._writing(run, now) as (connection, _deployment):
             self._move_host(connection, run.deployment, self._own_target(connection, run, host), state, now, detail)
+
+    def target(self, run: Run, host: str) -> Target:
+        """One host of a deployment as it stands."""
+        with self._cmdb.read() as connection:
+            return self._target(connection, run.deployment, host)
 
     def went_back(self, run: Run, host: str, detail: str, now: datetime) -> None:
         """``host`` has left the release by itself, as nobody reached it anew in time; how it stands since is for :meth:`activated`."""

@@ -40,11 +40,13 @@ class SliceJournal(Journal):
         ordered: bool = False,
         said: DataStatement | None = None,
         within: sa.Connection | None = None,
+        back: bool = False,
     ) -> Run:
         """Drive the slice of a deployment that is ``hosts``, as far as it has them. The other parameters are those of :meth:`take_over`.
 
-        Who comes when nobody drives it takes it over, and the others join that one. Raises :class:`ConflictError` while a controller
-        drives all of it, or one of the hosts, and when none of the hosts is the deployment's.
+        ``back``: to have it taken back, so those that bring it forward are not joined. Who comes when nobody drives it takes it over, and
+        the others join that one. Raises :class:`ConflictError` while a controller drives all of it, or one of the hosts, and when none of
+        the hosts is the deployment's.
         """
         t = self._t
         with self._begin_or(within) as connection:
@@ -52,7 +54,8 @@ class SliceJournal(Journal):
             if fault := slice_fault(deployment.rollout):
                 raise TidegateError(f"{deployment.label} can't be driven by several controllers: {fault}")
             driven = self._driven(connection, deployment, holder, now)
-            if deployment.holder != SEVERAL or not driven or deployment.state is DeploymentState.HELD:
+            away = back and deployment.state is not DeploymentState.BACKING_OUT
+            if deployment.holder != SEVERAL or not driven or away or deployment.state is DeploymentState.HELD:
                 if driven and not ordered:
                     raise ConflictError(driven)
                 self.take_over(deployment_id, holder, now, until, ordered=ordered, said=said, within=connection)

@@ -87,9 +87,9 @@ def order_backout(
         hosts = [host for host in journal.to_visit(current, backout=True) if host not in names]
         by_step = current.rollout.data_host not in {*names, *journal.by_hand(current.id)}
         reversing = [current.rollout.data_host] if data is DataState.MIGRATED and by_step else []
-        planned = [target.host for target in journal.targets(current.id)]
+        planned = [target.host for target in journal.targets(current.id)] if request.slice_ else ()
         request.refuse_unreached(dict.fromkeys([*hosts, *reversing]), "host", f"that {current.label} has to be backed out of", planned)
-        request.refuse_driven(journal, current, now, joins=current.state is DeploymentState.BACKING_OUT)
+        request.refuse_driven(journal, current, now)
         drained = journal.out_of_service(current.id, [target.host for target in done])
         left = f"; {', '.join(target.host for target in staying)} {{}} recorded as staying as it is" if staying else ""
         if not request.write:
@@ -99,7 +99,7 @@ def order_backout(
         about = {"deployment": current.label, "release": _release(current), "reason": reason}
         stays = {target.host: signed_about_host(target.host, ACCEPTED, about, signer, now) for target in staying}
         with cmdb.begin() as connection:  # or who is killed in between would have said how the data are, and not that the hosts go back
-            run = request.drive(journal, current.id, now, within=connection)
+            run = request.drive(journal, current.id, now, within=connection, back=True)
             if stays:
                 journal.accept(run, stays, persons[1], reason, now, connection)
             state = journal.order_backout(run, reason or _ORDERED, now, connection)

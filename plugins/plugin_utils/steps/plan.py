@@ -109,26 +109,28 @@ class RunRequest:
             )
 
     def drive(
-        self, journal: Journal, deployment_id: int, now: datetime, until: datetime | None = None, within: sa.Connection | None = None
+        self,
+        journal: Journal,
+        deployment_id: int,
+        now: datetime,
+        until: datetime | None = None,
+        within: sa.Connection | None = None,
+        *,
+        back: bool = False,
     ) -> Run:
-        """Take over a deployment, or join those that drive it with others; see :meth:`.journal.Journal.take_over`."""
+        """Take over a deployment, or join those that drive it with others, to have it taken ``back``; see :meth:`.SliceJournal.join`."""
         about: dict[str, Any] = {"ordered": self.take_over, "said": self.said, "within": within}
         if not self.slice_:
             return journal.take_over(deployment_id, Holder.this_run(), now, until, **about)
         from ..rollout.slice_journal import SliceJournal  # noqa: PLC0415 - for one controller of several
 
-        return SliceJournal(journal.cmdb).join(deployment_id, self.reach.hosts(), Holder.this_run(), now, until, **about)
+        return SliceJournal(journal.cmdb).join(deployment_id, self.reach.hosts(), Holder.this_run(), now, until, back=back, **about)
 
-    def refuse_driven(self, journal: Journal, current: Deployment, now: datetime, joins: bool = True) -> None:
-        """Raise :class:`ConflictError` while another drives a deployment, unless this one ``joins`` it or a person says it is gone."""
-        if self.take_over or (self.slice_ and joins and current.holder == SEVERAL):
-            return
-        try:
+    def refuse_driven(self, journal: Journal, current: Deployment, now: datetime) -> None:
+        """Raise :class:`ConflictError` while another controller drives a deployment, unless a person says that it is gone. Of a slice
+        :meth:`drive` says so, in the transaction in which it joins."""
+        if not self.take_over and not (self.slice_ and (self.write or current.holder == SEVERAL)):
             journal.refuse_driven(current.id, Holder.this_run(), now)
-        except ConflictError:
-            began = journal.deployment(current.id)  # another slice may have been first by a moment
-            if not self.slice_ or began.holder != SEVERAL or (began.state is not DeploymentState.BACKING_OUT and not joins):
-                raise
 
     def refuse_interrupted(self) -> None:
         """Raise :class:`StateError` when somebody interrupted the run before it has begun anything."""
@@ -333,8 +335,7 @@ def _begin(sources: Sources, journal: Journal, cleared: _Cleared, request: RunRe
             if ended.state is DeploymentState.COMPLETED:
                 problems += catch_up(journal, ended, None, now)
         more = warned([*foreseen, *problems, *clearing.clearance.notes])
-        begun = journal.latest(rfc.number)
-        sentence += _slice_of(journal, begun, request) if begun is not None else ""
+        sentence += _slice_of(journal, journal.deployment(run.deployment), request)
     return {
         **result(sentence, changed=True),
         **more,
@@ -481,7 +482,7 @@ def _resume(journal: Journal, current: Deployment, request: RunRequest, now: dat
     request = _alone(journal, current, request)
     changed = current.state is DeploymentState.BACKING_OUT and current.data in states.CHANGED
     data_host = {current.rollout.data_host} - journal.by_hand(current.id) if changed else ()
-    planned = [target.host for target in journal.targets(current.id)]
+    planned = [target.host for target in journal.targets(current.id)] if request.slice_ else ()
     due = dict.fromkeys([*journal.to_visit(current), *data_host])
     request.refuse_unreached(due, "host", f"that {current.label} has {'' if request.slice_ else 'still '}to visit", planned)
     request.refuse_driven(journal, current, now)
@@ -503,7 +504,7 @@ def _alone(journal: Journal, current: Deployment, request: RunRequest) -> RunReq
 
 
 def _slice_of(journal: Journal, current: Deployment, request: RunRequest) -> str:
-    """How many hosts of a deployment this run has, where others have the rest, for a person."""
+    """How many hosts of a deployment this run has, where others have the rest, for a person; empty where it has all."""
     if not request.slice_:
         return ""
     hosts = [target.host for target in journal.targets(current.id)]

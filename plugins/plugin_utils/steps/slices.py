@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ..activity import waiting
+from ..errors import ConflictError
 from ..rollout.deployments import Run
 from ..rollout.slice_journal import SliceJournal
 from ..rollout.slices import STAGING, Barrier, Meeting, SliceMove, View, asked_to_stop, at_place, before_back_out, before_end, before_wave
 
 PATIENCE = 600.0
 """For how many seconds somebody who has not come to the deployment yet is waited for, unless a person says otherwise."""
-_LOOK = 0.5  # seconds between two looks
+_LOOK, _SLOWEST = 0.5, 2.0  # seconds between two looks, the more the longer one takes
+_SHARE = 4  # of its time a controller that waits does not look
 _NAMED = 5  # hosts that a sentence names
 _RENEWAL = 60.0  # seconds after which the lease is renewed, which is for ten minutes
 
@@ -85,6 +87,11 @@ def end_slice(journal: SliceJournal, run: Run, staging: bool, wait: Waiting) -> 
     return journal.closes(run, wait.now())
 
 
+def is_decided(journal: SliceJournal, run: Run, place: Meeting, wait: Waiting) -> bool:
+    """Whether somebody has decided at a place, or nothing goes forward there."""
+    return at_place(journal.view(run, wait.now()), place).move is SliceMove.GO
+
+
 def stop_of(journal: SliceJournal, run: Run, wait: Waiting) -> str:
     """Why somebody has interrupted one of the controllers, this one or another; empty when nobody has."""
     return wait.interrupted() or asked_to_stop(journal.view(run, wait.now()))
@@ -93,12 +100,17 @@ def stop_of(journal: SliceJournal, run: Run, wait: Waiting) -> str:
 def _stand(journal: SliceJournal, run: Run, ask: Callable[[View], Barrier], wait: Waiting) -> Barrier:
     """Wait as long as ``ask`` says so; what it said last is a wait when that took too long, or was interrupted.
 
-    Who is interrupted while hosts are under way lets them end, and whoever decides next holds.
+    Who is interrupted while hosts are under way lets them end, and whoever decides next holds. Raises :class:`ConflictError` when the
+    controller's own lease is over.
     """
     began = renewed = wait.monotonic()
     asked = False
     while True:
-        barrier = ask(journal.view(run, wait.now()))
+        looked = wait.monotonic()
+        view = journal.view(run, wait.now())
+        if not view.slices[run.token].alive:
+            raise ConflictError("the lease of this controller ended, so the others go on without it; run deploy again for each slice")
+        barrier, took = ask(view), wait.monotonic() - looked
         impatient = bool(barrier.unclaimed) and wait.monotonic() - began >= wait.patience
         if barrier.move is not SliceMove.WAIT or impatient or (wait.interrupted() and not barrier.under_way):
             return barrier
@@ -106,7 +118,7 @@ def _stand(journal: SliceJournal, run: Run, ask: Callable[[View], Barrier], wait
             asked = True
             journal.asks_to_stop(run, wait.interrupted(), wait.now())
         with waiting(barrier.why):
-            wait.sleep(_LOOK)
+            wait.sleep(min(max(_LOOK, _SHARE * took), _SLOWEST))
         if wait.monotonic() - renewed >= _RENEWAL:
             renewed = wait.monotonic()
             journal.renew(run, wait.now())

@@ -17,6 +17,8 @@ from ansible_collections.tidegate.release.plugins.action import confirm as confi
 from ansible_collections.tidegate.release.plugins.module_utils.activation import activate, back_out, confirm
 from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError, Texts
 from ansible_collections.tidegate.release.plugins.module_utils.repair import Lacking, Supplies
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions import switch
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.host import HostAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.host_answer import Answer, parse_answer
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import HostState
@@ -201,3 +203,12 @@ def test_what_is_not_guarded_is_looked_at_over_the_connection_that_there_is(host
     assert not host.home.guard.exists()
     desk.step(confirm_action, Journal(HostState.STARTED))
     assert desk.resets == []
+
+
+def test_a_slice_that_is_interrupted_while_it_waits_to_take_back_begins_no_host(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[str] = []
+    desk.deployment.epoch = 7
+    monkeypatch.setattr(HostAction, "await_others", lambda *_: waited.append("for later waves"))
+    monkeypatch.setattr(switch, "interrupted", lambda: "interrupted by SIGINT (ann@here)")
+    result = desk.step(backout_action, Journal(HostState.STARTED))
+    assert (result["skipped"], waited, desk.orders) == (True, ["for later waves"], [])
