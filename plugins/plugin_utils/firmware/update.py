@@ -9,9 +9,10 @@ is waited for, and what has the version already gets no image.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from ..activity import note as say
 from .device import (
@@ -38,6 +39,7 @@ _SLOWER = 1.1  # by which each look is later than the one before
 _MINUTE = 60.0
 
 Note = Callable[[UpdateStep, Mapping[str, Any]], None]
+Answer = TypeVar("Answer")
 
 
 class Clock(Protocol):
@@ -103,17 +105,15 @@ class Update:
 
     def _run(self) -> UpdateOutcome:
         self._note(UpdateStep.IDENTIFY)
-        if self._begun:
-            self._until(self._goal.minutes.silence, lambda: bool(self._device.identity(self._unit.serial)))
-        self._identify()
+        self._patiently(self._identify)
         self._note(UpdateStep.PRECHECK)
         last = self._last
         if last is not None and last.about.get("version") == self._goal.version:
             return self._resume(last.step)
         if last is not None:
             self._calm_down(last)
-        running = [task for task in self._device.tasks() if task.runs]
-        found = self._device.versions(self._goal.component)
+        running = [task for task in self._patiently(self._device.tasks) if task.runs]
+        found = self._versions()
         if set(found) == {self._goal.version} and not running:
             return self._finish()
         if running:
@@ -121,16 +121,16 @@ class Update:
             raise RefusedError(f"{what}{_in_brackets(running[0].words)}; wait for that, or end it there")
         self._refuse_version(found)
         refuse_effect(self._device, self._goal.takes_effect)
-        refuse_unwell(self._device, self._unit, self._back)
+        self._patiently(lambda: refuse_unwell(self._device, self._unit, self._back))
         return self._stage(found[0])
 
     def _resume(self, step: str) -> UpdateOutcome:
         """Go on behind the last step that a run before noted."""
         if step == UpdateStep.STAGE:
-            given = self._mine()
+            given = self._patiently(self._mine)
             if given is not None:
                 return self._activate(given)
-            found = self._device.versions(self._goal.component)
+            found = self._versions()
             if set(found) != {str(self._about.get("before"))}:
                 return self._finish()
             return self._stage(found[0])
@@ -166,12 +166,11 @@ class Update:
                 break
             except SilentError as error:
                 # It may have taken it all the same.
-                self._until(minutes.silence, lambda: self._device.tasks() is not None)
-                mine = self._mine()
+                mine = self._patiently(self._mine)
                 if mine is not None:
                     given = mine
                     break
-                if self._clock.monotonic() >= end or set(self._device.versions(self._goal.component)) != {before}:
+                if self._clock.monotonic() >= end or set(self._versions()) != {before}:
                     return self._finish(f"it did not take the image: {error}")
                 next(pauses)
             except DeviceError as error:
@@ -207,8 +206,6 @@ class Update:
         self._note(UpdateStep.RESTART)
         try:
             self._reset()
-        except SilentError:
-            pass  # it may be why it is silent
         except DeviceError as error:
             return self._finish(f"it can't be restarted: {error}")
         return self._return() or self._finish()
@@ -235,7 +232,7 @@ class Update:
             what = "it does not say which version it runs" if self._silence is None else str(self._silence)
             return UpdateOutcome(Verdict.UNKNOWN, (), "; ".join(filter(None, (detail, what))), self._begun, settled=False)
         verdict = judge(found, self._goal, str(self._about.get("before", "")))
-        waiting = [task for task in self._device.tasks() if task.runs] if self._begun else []
+        waiting = [task for task in self._patiently(self._device.tasks) if task.runs] if self._begun else []
         said = [detail] if verdict is not Verdict.NEW else []
         if verdict is not Verdict.NEW:
             said.append(f"it runs {self._goal.component} {listed(found)}, not {self._goal.version}")
@@ -272,6 +269,9 @@ class Update:
             only = f"{self._goal.version} is only for {listed(before)}" if before else f"nothing brings it to {self._goal.version}"
             raise RefusedError(f"it runs {self._goal.component} {listed(found)}, and {only}; bring it there by another release first")
 
+    def _versions(self) -> tuple[str, ...]:
+        return tuple(self._patiently(lambda: self._device.versions(self._goal.component)))
+
     def _mine(self) -> Task | None:
         """The task that the device has begun since the image was given to it; of several one that runs."""
         before = self._about.get("tasks")
@@ -291,7 +291,8 @@ class Update:
             raise DeviceError(
                 "something waits there for a restart, and the image that it is to get needs none; restart it, or see to it there"
             )
-        self._device.restart(self._goal.takes_effect, self._unit.serial)
+        with contextlib.suppress(SilentError):  # it may be why it is silent
+            self._device.restart(self._goal.takes_effect, self._unit.serial)
 
     def _pauses(self) -> Any:
         pause = _LOOK
@@ -300,6 +301,19 @@ class Update:
             self._alive()
             yield pause
             pause = min(pause * _SLOWER, _SLOWEST)
+
+    def _patiently(self, ask: Callable[[], Answer]) -> Answer:
+        """What the device answers. One that was given something may fall silent between any two questions, and is asked again as long as
+        its minutes of silence last; when they are over, :class:`SilentError` is raised."""
+        answers: list[Answer] = []
+
+        def answered() -> bool:
+            answers.append(ask())
+            return True
+
+        if self._begun and self._until(self._goal.minutes.silence, answered):
+            return answers[0]
+        return ask()
 
     def _until(self, minutes: float, reached: Callable[[], bool]) -> bool:
         """Look until something is so, or the time is over; a device that is silent meanwhile is asked again."""

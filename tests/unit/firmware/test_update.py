@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -254,6 +255,56 @@ def test_a_killed_controller_goes_on_and_installs_nothing_twice(
     assert machine.flashed == [goal.version]
     assert [one["TaskState"] for one in machine.tasks.values()] == ["Completed"]
     assert journal.steps[-1] == UpdateStep.OVER
+
+
+class SilentOnce:
+    """A device that says nothing to one call: to the one of that number, after it has heard it or before."""
+
+    def __init__(self, device: Bmc, number: int, heard: bool) -> None:
+        self._device, self._number, self._heard = device, number, heard
+        self.calls: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._device, name)
+        if not callable(method):
+            return method
+
+        def call(*args: Any) -> Any:
+            self.calls.append(name)
+            silent = len(self.calls) == self._number
+            answer = method(*args) if self._heard or not silent else None
+            if silent:
+                raise SilentError("nothing came back")
+            return answer
+
+        return call
+
+
+@pytest.mark.parametrize("heard", [True, False])
+@pytest.mark.parametrize("name", GOALS)
+def test_a_device_that_falls_silent_between_any_two_questions_is_asked_again(
+    certificate: tuple[Path, Path], tmp_path: Path, name: str, heard: bool
+) -> None:
+    # A restart that it has not heard is given up after these minutes; then it is read that it runs the version before.
+    goal = replace(GOALS[name], minutes=SHORT)
+    file = tmp_path / "image.bin"
+    file.write_bytes(image(goal.component, goal.version))
+    for number in range(1, 100):
+        with serve(Machine(seconds=0.01), *certificate, patience=0.01) as machine, Bmc(machine.access()) as bmc:
+            device = SilentOnce(bmc, number, heard)
+            outcome = None
+            with contextlib.suppress(DeviceError):  # as long as it was given nothing
+                outcome = Update(device, UNIT, goal, lambda: file, [], Journal(), FastClock()).run()
+            if "push" not in device.calls:
+                assert (outcome, machine.flashed) == (None, [])
+                continue
+            lost = not heard and device.calls[number - 1 : number] == ["restart"]
+            assert outcome, device.calls
+            assert outcome.verdict is (Verdict.OLD if lost else Verdict.NEW), (outcome, device.calls)
+            assert machine.flashed == [goal.version]
+            if len(device.calls) < number:
+                return
+    pytest.fail("it asks without end")
 
 
 def test_a_task_of_a_killed_run_is_waited_for(machine: Machine, run: Run) -> None:
