@@ -32,6 +32,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear impor
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.conclude import conclude, foresee, to_conclude
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import Sources
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.tell import make_notifier, warned
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.wait import Wait
 
 
 class ActionModule(TidegateAction):
@@ -86,7 +87,7 @@ class ActionModule(TidegateAction):
         if current.state is not states.DeploymentState.SUPPORTING or not journal.support(current, now).asks_exit(now):
             return ""
         ask = bake.make_asker(lambda: load_policy(policy).prometheus)
-        verdict = bake.measure_exit(journal, deployment, ask, bake.Wait(utc_now, interrupted))
+        verdict = bake.measure_exit(journal, deployment, ask, Wait(utc_now, interrupted))
         return "" if verdict.outcome == "good" else verdict.reason
 
     def _sign_gates(self, cmdb: Cmdb, deployment: Deployment, options: dict[str, Any]) -> list[str]:

@@ -32,6 +32,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.steps.gate import
 )
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import Sources
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.tell import make_notifier, warned
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.wait import Wait
 
 
 class ActionModule(TidegateAction):
@@ -103,7 +104,7 @@ class ActionModule(TidegateAction):
         from ansible_collections.tidegate.release.plugins.plugin_utils.steps import bake  # noqa: PLC0415 - for who measures anything
 
         ask = bake.make_asker(lambda: sources.policy().prometheus)
-        wait = bake.Wait(utc_now, interrupted, options["patience"])
+        wait = Wait(utc_now, interrupted, options["patience"])
         verdict, baked = bake.bake_wave(BakeJournal(sources.cmdb()), deployment, ask, wait)
         if verdict is not None and verdict.outcome == "baking" and not interrupted():
             result = bake.baking_result(verdict, baked)

@@ -8,39 +8,52 @@ from __future__ import annotations
 from typing import Any
 
 from ansible import context
-from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction, kept_in_run
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.interrupt import interrupted
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.output import announce
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
-from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import rfc_number
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import open_change, rfc_number
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Deployment
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.instant_journal import InstantJournal
-from ansible_collections.tidegate.release.plugins.plugin_utils.settings import required_setting
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps.instant import set_instant
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.gate import make_wave_check
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.instant import InstantTerms, await_arming, set_instant
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import Sources
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.wait import Wait
 
 
 class ActionModule(TidegateAction):
-    """Say at which instant the armed hosts of the open wave switch, or that they don't."""
+    """Say at which instant the armed hosts of the open wave switch, or that they don't; or wait until they have to be armed."""
 
     module = "instant"
-    homes = ("rfc", "cmdb")
+    homes = ("rfc", "dsl", "cmdb")
     libraries = ("SQLAlchemy", "jmespath", "jsonschema")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         if self._task.check_mode:
             return {"skipped": True, "msg": "in check mode no instant is set"}
+        rfc = required_setting(options, "rfc")
+
+        def check(*asked: Any) -> Any:  # by what policy and library say when it is asked, which may be long after it began
+            policy, dsl = optional_setting(options, "policy"), required_setting(options, "dsl")
+            with Sources(dsl, required_setting(options, "cmdb"), policy, utc_now(), kept_in_run()) as sources:
+                return make_wave_check(sources)(*asked)
+
+        about = InstantTerms(int(context.CLIARGS.get("forks") or 1), open_change(rfc), check, Wait(utc_now, interrupted))
         with Cmdb.open(required_setting(options, "cmdb")) as cmdb:
             journal = InstantJournal(cmdb)
-            deployment = journal.driven_by(rfc_number(required_setting(options, "rfc")), Holder.this_run())
+            deployment = journal.driven_by(rfc_number(rfc), Holder.this_run())
+            if options["step"] == "wait":
+                said = await_arming(journal, deployment, about)
+                return {"changed": False, "at": "", "msg": said or "no instant has to be waited for"}
             if not self._meet(cmdb, deployment, str(task_vars["inventory_hostname"])):
                 return {"changed": False, "at": "", "msg": "nobody sets an instant, and the gate says why"}
-            forks = int(context.CLIARGS.get("forks") or 1)
-            at, said = set_instant(journal, deployment, forks, interrupted(), utc_now())
+            at, said = set_instant(journal, deployment, about)
         announce(said)
-        about = {"step": "instant", "state": "set" if at else "withdrawn", "detail": said}
-        return {"changed": at is not None, "at": at.isoformat() if at else "", "msg": said, "progress": about}
+        shown = {"step": "instant", "state": "set" if at else "withdrawn", "detail": said}
+        return {"changed": at is not None, "at": at.isoformat() if at else "", "msg": said, "progress": shown}
 
     def _meet(self, cmdb: Cmdb, deployment: Deployment, host: str) -> bool:
         """Wait until every controller of several has armed its hosts of the wave; return whether the instant is to be set, or is."""

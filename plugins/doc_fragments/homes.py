@@ -43,8 +43,8 @@ options:
         everybody trusts.
       - What C(change_request) has no field for is in the custom fields C(u_tidegate_release), C(u_tidegate_version),
         C(u_tidegate_digest) and C(u_tidegate_scope). Behind a C(?) the address names others, as in C(?digest=u_digest&scope=u_scope),
-        and, if there are such, those of C(objectives) (JSON), C(stakeholders) (names with commas between them) and
-        C(communication_plan).
+        and, if there are such, those of C(objectives) (JSON), C(stakeholders) (names with commas between them),
+        C(communication_plan) and C(instant) (a time).
       - Taken from the variable C(tidegate_rfc), or else the environment variable E(TIDEGATE_RFC), when it is not given.
     type: path
 """

@@ -14,21 +14,42 @@ description:
   - Counts the hosts of the open wave that M(tidegate.release.arm) has armed in this run, and sets an instant when they are as many as
     C(rollout.together.quorum) of the policy wants.
   - Else nobody of the wave is told an instant, armed hosts disarm themselves, and the gate holds.
+  - The instant is as soon as the hosts can be told. The last wave of a plan waits for the C(instant) of O(rfc), when that names one.
+    Shortly before it the RFC, the policy and the library are looked at again, as before a wave; what stands in the way then, and an
+    instant that is over, holds. Once hosts were told that instant, those that did not keep it follow as soon as they can.
 author:
   - Tidegate maintainers (@tidegate)
 extends_documentation_fragment:
   - tidegate.release.homes.rfc
+  - tidegate.release.homes.dsl
   - tidegate.release.homes.cmdb
+  - tidegate.release.homes.policy
   - tidegate.release.homes.local
+options:
+  step:
+    description: V(wait) waits until hosts have to be armed for an instant that the RFC names, and sets none; V(set) sets the instant.
+    type: str
+    choices: [wait, set]
+    default: set
 seealso:
   - module: tidegate.release.arm
   - module: tidegate.release.fire
 """
 
 EXAMPLES = r"""
+- name: Wait until hosts have to be armed
+  tidegate.release.instant:
+    rfc: /srv/rfcs/CHG0030001.yml
+    dsl: /srv/dsl
+    cmdb: /srv/cmdb.sqlite
+    step: wait
+  run_once: true
+  delegate_to: localhost
+
 - name: Set the instant
   tidegate.release.instant:
     rfc: /srv/rfcs/CHG0030001.yml
+    dsl: /srv/dsl
     cmdb: /srv/cmdb.sqlite
   run_once: true
   delegate_to: localhost

@@ -94,8 +94,9 @@ plan:
       elements: str
     waves:
       description:
-        - Each wave with its C(number), C(not_before), when it can begin at the earliest by the windows of its sites, and C(hosts). Each of
-          these is a C(host) with the version C(from) which it goes, C(null) for none, C(why), and its C(state) in the deployment.
+        - Each wave with its C(number), C(not_before), when it can begin at the earliest by the windows of its sites, C(instant), when
+          its hosts switch by the RFC of a deployment that has not begun, and C(hosts). Each of these is a C(host) with the version
+          C(from) which it goes, C(null) for none, C(why), and its C(state) in the deployment.
       type: list
       elements: dict
 files:

@@ -149,7 +149,7 @@ def test_data_are_migrated_on_a_host_that_has_the_release(journal: DataJournal, 
 
 def test_staging_goes_on_until_the_host_to_migrate_on_has_the_release(journal: DataJournal, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever else may fail: behind that gate nothing is staged any more, so data could never be migrated."""
-    for name, found in (("_check_start", WaveStart("")), ("move_to_implement", ""), ("sync_change_record", [])):
+    for name, found in (("check_start", WaveStart("")), ("move_to_implement", ""), ("sync_change_record", [])):
         monkeypatch.setattr(gate, name, lambda *_, found=found: found)
     rollout = Rollout(role="app", data_host="db1", wave_budget=Share(1), total_budget=Share(1))
     run = journal.begin("CHG0001", {"name": "shop", "version": "2.0", "digest": NEW}, [list(HOSTS)], rollout, ANN, NOW)

@@ -5,14 +5,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions import together
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
-from ansible_collections.tidegate.release.plugins.plugin_utils.errors import StateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, NotFoundError, StateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import IMPLEMENT
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import Change
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.gate import GateDecision, decide
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
@@ -20,8 +23,11 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.instant_j
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout, Share, Together
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import HostState
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.together import Armed
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps import gate
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import WaveStart
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.gate import look_at_wave
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps.instant import set_instant
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.instant import InstantTerms, await_arming, set_instant
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.wait import Wait
 
 OLD, NEW = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 HOSTS = ["web1", "web2", "web3"]
@@ -29,11 +35,29 @@ ROLLOUT = Rollout(canary=Share(3), total_budget=Share(1), wave_budget=Share(1), 
 ARMED = Armed(0.0, 0.05, 0.1)
 
 
+@dataclass(frozen=True)
+class Named:
+    """An RFC that is in order, and may name an instant."""
+
+    instant: datetime | None
+    number: str = "CHG0001"
+    digest: str = NEW
+    on_hold: bool = False
+    state: int = IMPLEMENT
+    fingerprint: str = "as cleared"
+
+    def read(self) -> Named:
+        return self
+
+
 class Bed:
     """Three staged hosts in one open wave."""
 
     def __init__(self, cmdb: Cmdb) -> None:
         self.cmdb, self.journal = cmdb, InstantJournal(cmdb)
+        self.rfc, self.stop, self.interrupted = Named(None), "", ""
+        self.slept = timedelta()
+        self.while_asleep: Callable[[], object] = lambda: None
         cmdb.put_cis([{"name": host, "class": "server"} for host in HOSTS], "test")
         package = {"name": "hello", "version": "2.0", "digest": NEW}
         self.run = self.journal.begin("CHG0001", package, [HOSTS], ROLLOUT, Holder.this_run(), self.now)
@@ -70,12 +94,31 @@ class Bed:
         action.deliver = lambda _deployment, answer, **_more: answer
         return {**action.visit(self.journal, self.journal.deployment(self.run.deployment)), "asked": action.asked}
 
+    def about(self) -> InstantTerms:
+        wait = Wait(lambda: self.now + self.slept, lambda: self.interrupted, None, self.monotonic, self.sleep)
+        return InstantTerms(5, cast(Change, self.rfc), lambda _rfc, _wave: WaveStart(self.stop), wait)
+
+    def monotonic(self) -> float:
+        return self.slept.total_seconds()
+
+    def sleep(self, seconds: float) -> None:
+        self.slept += timedelta(seconds=seconds)
+        self.while_asleep()
+
     def word(self) -> tuple[datetime | None, str]:
-        return set_instant(self.journal, self.journal.deployment(self.run.deployment), 5, "", self.now)
+        return set_instant(self.journal, self.journal.deployment(self.run.deployment), self.about())
+
+    def await_arming(self) -> str:
+        return await_arming(self.journal, self.journal.deployment(self.run.deployment), self.about())
+
+    def name(self, at: datetime | None) -> None:
+        """Have the RFC name an instant."""
+        self.rfc = Named(at)
 
 
 @pytest.fixture
-def bed(cmdb_url: str) -> Iterator[Bed]:
+def bed(cmdb_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bed]:
+    monkeypatch.setattr(gate, "cleared_fingerprint", lambda *_: Named.fingerprint)
     with Cmdb.open(cmdb_url, create=True) as cmdb:
         yield Bed(cmdb)
 
@@ -209,6 +252,112 @@ def test_an_instant_behind_the_window_is_none(bed: Bed) -> None:
     at, said = bed.word()
     assert at is None
     assert "the instant would be behind" in said
+
+
+def armed_for(bed: Bed, seconds: float) -> datetime:
+    """Name an instant so many seconds from now, and arm all hosts."""
+    at = bed.now + timedelta(seconds=seconds)
+    bed.name(at)
+    for host in HOSTS:
+        bed.step(together.Arm, host)
+    return at
+
+
+def test_an_instant_that_the_rfc_names_is_told_a_minute_before(bed: Bed) -> None:
+    at = armed_for(bed, 300)
+    assert bed.word()[0] == at
+    assert timedelta(seconds=225) < bed.slept < timedelta(seconds=231)
+
+
+def test_hosts_are_armed_some_minutes_before_it(bed: Bed) -> None:
+    assert bed.await_arming() == ""
+    bed.name(bed.now + timedelta(minutes=30))
+    assert "wave 1 of 1 to be armed at" in bed.await_arming()
+    assert timedelta(minutes=19) < bed.slept < timedelta(minutes=21)
+    assert bed.await_arming() == ""
+
+
+def test_a_controller_that_waits_keeps_its_lease_and_ends_when_another_has_taken_over(bed: Bed) -> None:
+    bed.name(bed.now + timedelta(minutes=30))
+    bed.while_asleep = lambda: bed.slept > timedelta(minutes=12) and bed.run.token == first.run.token and bed.take_over()
+    first = bed.journal.deployment(bed.run.deployment)
+    with pytest.raises(ConflictError):
+        await_arming(bed.journal, first, bed.about())
+    assert bed.slept < timedelta(minutes=14)
+
+
+@pytest.mark.parametrize("seconds", [-60, 0, 5])
+def test_an_instant_that_is_over_or_too_near_is_none(bed: Bed, seconds: float) -> None:
+    armed_for(bed, seconds)
+    at, said = bed.word()
+    assert at is None
+    assert "as the instant, and hosts that are armed now can't switch before" in said
+
+
+def test_what_came_in_the_way_while_it_was_waited_for_is_heeded(bed: Bed) -> None:
+    armed_for(bed, 300)
+
+    def freeze() -> None:
+        bed.stop = "frozen by the board"
+
+    bed.while_asleep = freeze
+    assert bed.word() == (None, "wave 1 of 1: frozen by the board")
+
+
+def test_who_is_interrupted_while_it_waits_tells_nobody(bed: Bed) -> None:
+    armed_for(bed, 300)
+
+    def interrupt() -> None:
+        bed.interrupted = "somebody pressed Ctrl-C"
+
+    bed.while_asleep = interrupt
+    assert bed.word() == (None, "wave 1 of 1: somebody pressed Ctrl-C")
+    assert bed.slept < timedelta(seconds=2)
+
+
+def test_without_the_quorum_nothing_is_waited_for(bed: Bed) -> None:
+    bed.name(bed.now + timedelta(seconds=300))
+    bed.step(together.Arm, "web1")
+    assert "the quorum is 100%" in bed.word()[1]
+    assert bed.slept == timedelta()
+
+
+def test_an_rfc_that_can_not_be_read_sets_no_instant(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    armed_for(bed, 300)
+
+    def gone(_self: Named) -> Named:
+        raise NotFoundError("it is gone")
+
+    monkeypatch.setattr(Named, "read", gone)
+    assert bed.word() == (None, "wave 1 of 1: it could not be found out at which instant its hosts are to switch: it is gone")
+
+
+def test_hosts_that_missed_the_instant_that_others_were_told_follow_soon(bed: Bed) -> None:
+    armed_for(bed, 300)
+    bed.word()
+    bed.take_over()
+    bed.slept = timedelta()
+    bed.name(bed.now - timedelta(seconds=5))
+    for host in HOSTS:
+        bed.step(together.Arm, host)
+    at, _said = bed.word()
+    assert at is not None
+    assert at > bed.now
+
+
+def test_a_wave_before_the_last_waits_for_no_instant(cmdb_url: str, bed: Bed) -> None:
+    bed.cmdb.put_cis([{"name": host, "class": "server"} for host in ("web4", "web5")], "test")
+    package = {"name": "other", "version": "2.0", "digest": NEW}
+    bed.run = bed.journal.begin("CHG0002", package, [["web4"], ["web5"]], ROLLOUT, Holder.this_run(), bed.now)
+    for host in ("web4", "web5"):
+        bed.journal.staged(bed.run, host, {"version": "1.0", "digest": OLD}, bed.now)
+    bed.journal.decide_staging(bed.run, GateDecision("proceed", "because"), bed.now)
+    bed.name(bed.now + timedelta(hours=2))
+    assert bed.await_arming() == ""
+    bed.step(together.Arm, "web4")
+    at, _said = bed.word()
+    assert at is not None
+    assert at < bed.now + timedelta(minutes=1)
 
 
 def test_what_the_word_has_begun_is_brought_to_its_end_whoever_interrupts() -> None:

@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +91,28 @@ def test_below_the_quorum_nobody_changes_and_the_gate_holds(running: Fleet) -> N
     assert states == {"web1": "staged", "web2": "failed", "web3": "staged"}
     play(running, rfc)
     assert set(running.served().values()) == {"7601.0"}
+
+
+def test_an_instant_that_the_rfc_names_is_kept(running: Fleet) -> None:
+    digest = running.archive("7607.0", **QUICK)
+    play(running, str(running.rfc("CHG7607", "7607.0", digest)), "stage")
+    named = datetime.now(UTC) + timedelta(seconds=75)
+    said = play(running, str(running.rfc("CHG7607", "7607.0", digest, instant=named.isoformat())))
+    assert f"wave 1 of 1: 3 hosts to switch at {named.isoformat(timespec='milliseconds')}" in said
+    assert instant(running, 7607) == named
+    assert all(begun(running, host) >= named for host in running.hosts)
+    assert set(running.served().values()) == {"7607.0"}
+
+
+def test_an_instant_that_is_over_holds_and_changes_nothing(running: Fleet) -> None:
+    digest, before = running.archive("7608.0", **QUICK), running.served()
+    soon = (datetime.now(UTC) + timedelta(seconds=4)).isoformat()
+    rfc = running.rfc("CHG7608", "7608.0", digest, instant=soon)
+    refused = play(running, str(rfc), succeeds=False)
+    assert "as the instant, and hosts that are armed now can't switch before" in refused or "is to switch at the instant" in refused
+    assert running.served() == before
+    play(running, str(running.rfc("CHG7608", "7608.0", digest)))
+    assert set(running.served().values()) == {"7608.0"}
 
 
 @pytest.mark.parametrize("event", ["armed", "fire"])

@@ -19,7 +19,8 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.gate impo
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import HostState
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps.bake import Wait, bake_wave
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.bake import bake_wave
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.wait import Wait
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ERRORS = Metric("errors", "rate(errors{instance=~$hosts}[1m])", good="< 1", every=60)

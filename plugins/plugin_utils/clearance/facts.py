@@ -133,6 +133,8 @@ class Facts:
     """The plan to be made, and why it is that one; also ``None`` when one is under way."""
     waves: tuple[frozenset[str | None], ...] | None = None
     """The sites of each wave that is still to be done, in order; a ``None`` among the sites is a CI without one."""
+    instant: datetime | None = None
+    """When the hosts of the last of them switch, for a plan that is to be made; ``None`` for as soon as they are armed."""
     channels: Mapping[str, str] | None = None
     """Why each of the policy's channels can't be used, by its name; empty when all can."""
     overlaps: tuple[Overlap, ...] | None = None

@@ -89,6 +89,8 @@ class Rfc:
     """Channels of the policy whose people are informed."""
     communication_plan: str = ""
     """Who is informed of what, when and by whom, in words."""
+    instant: datetime | None = None
+    """When the hosts of the plan's last wave are switched, all at once; ``None`` for as soon as they are armed."""
 
 
 def is_in_servicenow(address: str | Path) -> bool:
@@ -122,6 +124,7 @@ def build_rfc(document: Document) -> Rfc:
         objectives=tuple(_with_defaults(check) for check in data.get("objectives", ())),
         stakeholders=tuple(data.get("stakeholders", ())),
         communication_plan=data.get("communication_plan", ""),
+        instant=parse_time(data["instant"]) if "instant" in data else None,
         fingerprint=hashlib.sha256(json.dumps(lasting, sort_keys=True).encode()).hexdigest(),
     )
 
@@ -134,6 +137,12 @@ def _check_window(document: Document) -> None:
     start, end = ("start_date",), ("end_date",)
     if document.is_good(start, end) and parse_time(document.data["end_date"]) <= parse_time(document.data["start_date"]):
         document.problem(end, "the window ends before it starts, or at once", "set end_date after start_date")
+    instant = ("instant",)
+    if not document.is_good(start, end, instant):
+        return
+    opens, at, closes = (parse_time(document.data[name]) for name in ("start_date", "instant", "end_date"))
+    if not opens <= at < closes:
+        document.problem(instant, "the instant is outside the window", "set it at or after start_date, and before end_date")
 
 
 def _check_objectives(document: Document) -> None:

@@ -41,7 +41,7 @@ CUSTOM: Mapping[str, str] = {
     "scope": "u_tidegate_scope",
 }
 # The same, but only looked for when the address names the field.
-OPTIONAL = ("objectives", "stakeholders", "communication_plan")
+OPTIONAL = ("objectives", "stakeholders", "communication_plan", "instant")
 _COURSE = ("state", "work_start", "work_end", "close_code", "close_notes")
 _APPROVALS = ("sysapproval", "approver.user_name", "group.assignment_group.name", "state", "sys_updated_on")
 _DECISIONS = ("approved", "rejected", "requested")
@@ -149,6 +149,8 @@ class ServiceNowChange:
         faults: list[tuple[tuple[str | int, ...], str, str]] = []
         if given.get("communication_plan"):
             data["communication_plan"] = given["communication_plan"]
+        if given.get("instant"):
+            data["instant"] = _moment(given["instant"])
         if given.get("stakeholders"):
             data["stakeholders"] = [name.strip() for name in re.split("[,\n]", given["stakeholders"]) if name.strip()]
         if given.get("objectives"):

@@ -68,6 +68,13 @@ class InstantJournal(Journal):
         mine = [row for row in rows if row.data["token"] == run.shared and row.host in still and row.at > now - timedelta(seconds=patience)]
         return {row.host: Armed(**{name: value for name, value in row.data.items() if name != "token"}) for row in mine}
 
+    def fired(self, deployment_id: int, wave: int) -> bool:
+        """Whether hosts of a wave were ever told an instant, by whatever run."""
+        j = self._t.journal.c
+        with self._cmdb.read() as connection:
+            asked = sa.select(j.seq).where(j.deployment_id == deployment_id, j.wave == wave, j.event == FIRE).limit(1)
+            return connection.execute(asked).first() is not None
+
     def fire(self, run: Run, wave: int, at: datetime, hosts: Collection[str], now: datetime) -> None:
         """The armed ``hosts`` of a wave are told the instant ``at`` from now on. Raises :class:`StateError` when that can't be any more."""
         with self._writing(run, now, start=True) as (connection, _deployment):

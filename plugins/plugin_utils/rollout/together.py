@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -23,6 +24,17 @@ def for_release(rollout: Rollout, release: str) -> Rollout:
     together = rollout.together
     named = together is not None and any(fnmatchcase(release, pattern) for pattern in together.releases)
     return rollout if named or together is None else replace(rollout, together=None)
+
+
+def instant_fault(config: Mapping[str, Any], rollout: Rollout, instant: datetime | None) -> str:
+    """That the hosts of a release can't be switched at the ``instant`` of its RFC, as a sentence; empty when they can. ``config`` as for
+    :func:`together_fault`."""
+    if instant is None or for_release(rollout, str(config.get("name", ""))).together is not None:
+        return ""
+    return (
+        f"the RFC names {instant.isoformat()} as the instant at which hosts switch, and {config.get('name')} is switched host by host; add "
+        "it to rollout.together.releases in the policy, or leave instant out of the RFC"
+    )
 
 
 def together_fault(config: Mapping[str, Any], rollout: Rollout) -> str:

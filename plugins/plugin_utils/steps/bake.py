@@ -6,9 +6,8 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -25,26 +24,12 @@ from ..rollout.gate import decide
 from ..rollout.states import DeploymentState, HostState
 from .gate import OpenWave, look_at_wave
 from .tell import read_channel
+from .wait import RENEWAL, Wait
 
 Ask = Callable[[str], object]
 """What answers a query with a document, or raises :class:`TidegateError`."""
-_RENEWAL = 60.0  # seconds after which the lease is renewed, which is for ten minutes
 _LOOK = 0.5  # seconds between two looks at whether somebody interrupted the run
 _MOST_OTHERS = 500  # hosts that a wave is compared with; more of them say hardly more
-
-
-@dataclass(frozen=True)
-class Wait:
-    """How a bake waits: with which clocks, and until when.
-
-    ``patience``: for how many seconds at most, ``None`` for as long as it takes. ``interrupted``: why somebody's interruption ends it.
-    """
-
-    now: Callable[[], datetime]
-    interrupted: Callable[[], str]
-    patience: float | None = None
-    monotonic: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
 
 
 def make_asker(source: Callable[[], MetricsSource | None]) -> Ask:
@@ -144,7 +129,7 @@ def _measure(journal: BakeJournal, deployment: Deployment, wave: int, record: Ba
             journal.measured(deployment.run, wave, measurement, verdict.reason, wait.now())
             renewed = measured = wait.monotonic()
             continue
-        if wait.monotonic() - renewed >= _RENEWAL:
+        if wait.monotonic() - renewed >= RENEWAL:
             journal.renew(deployment.run, wait.now())
             renewed = wait.monotonic()
         wait.sleep(min(_LOOK, max(0.0, (at - now).total_seconds())))

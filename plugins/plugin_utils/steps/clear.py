@@ -43,7 +43,7 @@ from ..rollout.deployments import Deployments
 from ..rollout.guard import confirm_fault, confirm_remark
 from ..rollout.planner import Plan, plan_waves
 from ..rollout.states import LATE
-from ..rollout.together import together_fault
+from ..rollout.together import instant_fault, together_fault
 from .sources import (
     Once,
     Sources,
@@ -146,6 +146,7 @@ class Clearing:
                 ("Change", f"{rfc.short_description} ({rfc.type}, risk {rfc.risk}, impact {rfc.impact})"),
                 ("Release", f"{rfc.release} {rfc.version}, {rfc.digest}"),
                 ("Window", f"{rfc.start_date.isoformat()} to {rfc.end_date.isoformat()}"),
+                *([("Instant", f"{rfc.instant.isoformat()}, at which the hosts of the last wave switch")] if rfc.instant else []),
                 ("People", f"requested by {rfc.requested_by}, assigned to {rfc.assigned_to or 'nobody'}"),
                 ("CIs", f"{len(self.cis)} by {rfc.scope}{without(self.left_out)}"),
             ]
@@ -390,13 +391,13 @@ def _with_waves(asking: _Asking, found: Gathered) -> Gathered:
         facts = replace(facts, compatibility=judged)
         if "migrate" in package.manifest.get("ansible", {}).get("steps", ()):
             facts = replace(facts, data_host=asking.ask("data_host", lambda: data_host_of(cmdb(), rfc, package.manifest, cis)))
-    planned = (None, (wave.hosts,)) if wave else asking.sources.ask("plan", lambda: _planned(cmdb(), rfc, cis, facts))
-    plan, waves = planned or (None, None)
+    planned = (None, (wave.hosts,), None) if wave else asking.sources.ask("plan", lambda: _planned(cmdb(), rfc, cis, facts))
+    plan, waves, instant = planned or (None, None, None)
     if facts.compatibility is not None:
         facts = replace(facts, compatibility=with_plan_faults(facts.compatibility, waves or ()))
     if waves is not None:
         sites = {str(ci["name"]): ci["site"] for ci in cis}
-        facts = replace(facts, plan=plan, waves=tuple(frozenset(sites.get(host) for host in one) for one in waves))
+        facts = replace(facts, plan=plan, waves=tuple(frozenset(sites.get(host) for host in one) for one in waves), instant=instant)
     found = replace(found, facts=facts, waves=waves)
     config = facts.package.manifest if facts.package is not None else {}
     return _with_units(asking, found, config, cis) if {"firmware", "hardware", "reads"} & config.keys() else found
@@ -420,8 +421,9 @@ def _with_units(asking: _Asking, found: Gathered, config: Mapping[str, Any], cis
 
 def _planned(
     cmdb: Cmdb, rfc: Rfc, cis: Sequence[Mapping[str, Any]], facts: Facts
-) -> tuple[Plan | None, tuple[tuple[str, ...], ...]] | None:
-    """The plan to be made and its waves; of a plan in the journal those that are not decided, and ``None`` for what is not to be made."""
+) -> tuple[Plan | None, tuple[tuple[str, ...], ...], datetime | None] | None:
+    """The plan to be made, its waves, and the instant of the last of them; of a plan in the journal the waves that are not decided, and
+    ``None`` for what is not to be made, or is not named."""
     if facts.policy is None:
         return None
     deployments = Deployments(cmdb)
@@ -433,12 +435,13 @@ def _planned(
         others = {target.host for target in deployments.targets(late.deployment.id) if target.state not in LATE}
         cis = [ci for ci in cis if ci["name"] not in others]
         rollout = replace(late.deployment.rollout, constraints=replace(rollout.constraints, canary_hosts=()))
+        rfc = replace(rfc, instant=None)  # which is over for who is late
     elif begun is not None:
-        return None, tuple(tuple(wave) for wave in begun)
+        return None, tuple(tuple(wave) for wave in begun), None
     if not cis:
-        return None, ()
+        return None, (), None
     plan = _plan_of(cmdb, rfc, cis, replace(facts.policy, rollout=rollout), facts)
-    return plan, plan.waves
+    return plan, plan.waves, rfc.instant
 
 
 def _plan_of(cmdb: Cmdb, rfc: Rfc, cis: Sequence[Mapping[str, Any]], policy: Policy, facts: Facts) -> Plan:
@@ -457,7 +460,7 @@ def _plan_of(cmdb: Cmdb, rfc: Rfc, cis: Sequence[Mapping[str, Any]], policy: Pol
         hosts = (ci for ci in cmdb.query() if is_host(ci, policy.host_classes) and ci["class"] != SPARE)
         neighbours = replace(neighbours, others=[ci for ci in hosts if ci["name"] not in scope], services=members)
     hosts_in_scope, limits = plan_input(cis, rollout, neighbours, f"{rfc.release} {rfc.version}")
-    own = filter(None, (together_fault(config, rollout), confirm_fault(config, rollout)))
+    own = filter(None, (together_fault(config, rollout), instant_fault(config, rollout, rfc.instant), confirm_fault(config, rollout)))
     remarks = filter(None, (confirm_remark(config, rollout),))
     limits = replace(limits, faults=(*own, *limits.faults), remarks=(*remarks, *limits.remarks))
     return plan_waves(hosts_in_scope, rollout, facts.compatibility.order if facts.compatibility else (), limits)

@@ -73,7 +73,7 @@ def decide_staging_gate(
         counts.append(StageCounts(size=states_.total(), staged=states_[HostState.STAGED], failed=failed))
     late = first > 1
     opening = min((target.wave for target in targets if target.state is HostState.STAGED), default=first) if late else first
-    start = _check_start(journal, change, deployment, opens, _wave(journal.targets(run.deployment), opening))
+    start = check_start(journal, change, deployment, opens, _wave(journal.targets(run.deployment), opening))
     ends_round = False
     if late:
         decision, ends_round = decide_late_staging(_summed(counts), start.stop)
@@ -160,7 +160,7 @@ def decide_wave_gate(
     targets = journal.targets(run.deployment)
     # Of late hosts a whole wave may be left out; it is asked of those that change next.
     after = min((x.wave for x in targets if number is not None and x.wave > number and x.state not in states.LEFT_OUT), default=None)
-    start = WaveStart("") if after is None else _check_start(journal, change, deployment, opens, _wave(targets, after))
+    start = WaveStart("") if after is None else check_start(journal, change, deployment, opens, _wave(targets, after))
     inputs = replace(wave.inputs, stop=start.stop, metrics=metrics or wave.inputs.metrics)
     # Of a host that came up, and of which there is nothing to be said, Ansible need not be asked: that takes long.
     remarkable = [target for target in wave.hosts if target.state is not HostState.ACTIVE or target.detail]
@@ -248,8 +248,8 @@ def _wave(targets: Iterable[Target], number: int) -> Wave:
     return Wave(hosts, frozenset(target.host for target in targets if target.state is HostState.ACTIVE))
 
 
-def _check_start(journal: Journal, change: Change, deployment: Deployment, opens: Opens, wave: Wave) -> WaveStart:
-    """Whether the wave may start now."""
+def check_start(journal: Journal, change: Change, deployment: Deployment, opens: Opens, wave: Wave) -> WaveStart:
+    """Whether the wave may start now, by what the RFC, the policy and the library say now."""
     unknown = "it could not be found out whether the RFC still allows the next wave"
     try:
         rfc = change.read()

@@ -57,7 +57,7 @@ def _of_deployment(deployments: Deployments, current: Deployment) -> dict[str, A
         "at_least": plan.bound.at_least if plan else None,
         "at_least_why": plan.bound.why if plan else "",
         "warnings": list(plan.warnings) if plan else [],
-        "waves": [{"number": number, "not_before": None, "hosts": waves[number]} for number in sorted(waves)],
+        "waves": [{"number": number, "not_before": None, "instant": None, "hosts": waves[number]} for number in sorted(waves)],
     }
 
 
@@ -75,6 +75,7 @@ def _to_be_made(sources: Sources, rfc_path: str) -> dict[str, Any]:
     starts, remarks = _starts(found.facts, rfc)
     if unreadable := sources.errors.get("calendars"):
         remarks += [f"it is not known when a wave can begin: {line}" for line in unreadable.splitlines()]
+    instant = found.facts.instant
     return {
         "rfc": rfc.number,
         "release": rfc.release,
@@ -88,6 +89,7 @@ def _to_be_made(sources: Sources, rfc_path: str) -> dict[str, Any]:
             {
                 "number": number,
                 "not_before": starts.get(number),
+                "instant": instant.isoformat() if instant and number == len(plan.waves) else None,
                 "hosts": [{"host": host, "from": runs[host], "why": reasons[host], "state": None} for host in wave],
             }
             for number, wave in enumerate(plan.waves, 1)
@@ -110,6 +112,8 @@ def _starts(facts: Facts, rfc: Rfc) -> tuple[dict[int, str], list[str]]:
         remarks.append(times.fault)
         times = timetable((times.opens, rfc.end_date), facts.waves, lengths, facts.calendars, rfc.release)
     starts = {number: start.isoformat(timespec="minutes") for number, start in enumerate(times.starts, 1)}
+    if facts.instant is not None and times.starts and times.starts[-1] >= facts.instant:
+        remarks.append(f"the instant {facts.instant.isoformat()} of its RFC is before wave {len(starts)} can begin")
     return starts if facts.calendars.windows is not None else {}, [*remarks, *([times.fault] if times.fault else [])]
 
 
@@ -132,6 +136,7 @@ def preview_lines(document: Mapping[str, Any]) -> Iterator[str]:
 def _wave_lines(wave: Mapping[str, Any], total: int, version: str) -> Iterator[str]:
     groups = grouped(wave)
     begin = f", not before {wave['not_before']}" if wave["not_before"] else ""
+    begin = f", at the instant {wave['instant']}" if wave["instant"] else begin
     for (before, why), names in groups[:_REASONS]:
         shown = f"{', '.join(names[:_NAMED])}{f' and {len(names) - _NAMED} more' if len(names) > _NAMED else ''}"
         yield f"  wave {wave['number']}/{total}{begin}: {shown}: {before or 'nothing'} -> {version}; {why}"

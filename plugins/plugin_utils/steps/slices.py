@@ -5,34 +5,28 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 
 from ..activity import waiting
 from ..errors import ConflictError
 from ..rollout.deployments import Run
 from ..rollout.slice_journal import SliceJournal
 from ..rollout.slices import STAGING, Barrier, Meeting, SliceMove, View, asked_to_stop, at_place, before_back_out, before_end, before_wave
+from .wait import RENEWAL, Wait
 
 PATIENCE = 600.0
 """For how many seconds somebody who has not come to the deployment yet is waited for, unless a person says otherwise."""
 _LOOK, _SLOWEST = 0.5, 2.0  # seconds between two looks, the more the longer one takes
 _SHARE = 4  # of its time a controller that waits does not look
 _NAMED = 5  # hosts that a sentence names
-_RENEWAL = 60.0  # seconds after which the lease is renewed, which is for ten minutes
 
 
 @dataclass(frozen=True)
-class Waiting:
-    """With which clocks a controller waits. ``interrupted``: why somebody's interruption ends it. ``patience``: see :data:`PATIENCE`."""
+class Waiting(Wait):
+    """How a controller waits for others; ``patience``: see :data:`PATIENCE`."""
 
-    now: Callable[[], datetime]
-    interrupted: Callable[[], str]
     patience: float = PATIENCE
-    monotonic: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
 
 
 def meet(journal: SliceJournal, run: Run, place: Meeting, wait: Waiting) -> Barrier:
@@ -119,7 +113,7 @@ def _stand(journal: SliceJournal, run: Run, ask: Callable[[View], Barrier], wait
             journal.asks_to_stop(run, wait.interrupted(), wait.now())
         with waiting(barrier.why):
             wait.sleep(min(max(_LOOK, _SHARE * took), _SLOWEST))
-        if wait.monotonic() - renewed >= _RENEWAL:
+        if wait.monotonic() - renewed >= RENEWAL:
             renewed = wait.monotonic()
             journal.renew(run, wait.now())
 

@@ -52,6 +52,7 @@ TICK = timedelta(microseconds=1)
 MINUTE = timedelta(minutes=1)
 OTHER_CHANGE = Planned("CHG0030002", -2, "shop", "3.1", "Shop", START, END, START, ("web1",), ("ams",))
 NIGHT = Event("night", START, END, frozenset({"ams"}))
+LATER_NIGHT = Event("later night", START + timedelta(hours=1), END, frozenset({"ams"}))
 
 
 def approval(approver: str = "carl", state: str = "approved", decided_at: datetime | None = START - timedelta(days=1)) -> Approval:
@@ -203,6 +204,10 @@ def test_what_is_in_order_is_granted() -> None:
         ("window", {"calendars": Calendars(windows=(replace(NIGHT, start=START + TICK),), freezes=())}),
         ("window", {"calendars": Calendars(windows=(replace(NIGHT, end=START + 5 * MINUTE - TICK),), freezes=())}),
         ("window", {"calendars": Calendars(windows=(replace(NIGHT, releases=frozenset({"other"})),), freezes=())}),
+        ("window", {"instant": START + 5 * MINUTE}),
+        ("window", {"instant": START - TICK}),
+        ("window", {"instant": START + 20 * MINUTE, "calendars": Calendars((replace(NIGHT, end=START + 20 * MINUTE), LATER_NIGHT), ())}),
+        ("freeze", {"instant": START + 20 * MINUTE, "calendars": Calendars(freezes=(replace(NIGHT, start=START + 25 * MINUTE - TICK),))}),
         ("freeze", {"calendars": Calendars(freezes=(replace(NIGHT, start=START - TICK, end=START + TICK),))}),
         ("freeze", {"calendars": Calendars(freezes=(replace(NIGHT, start=START + 10 * MINUTE - TICK),))}),
         ("freeze", {"calendars": Calendars(freezes=(replace(NIGHT, sites=frozenset()),))}),
@@ -343,6 +348,12 @@ def test_a_freeze_in_the_middle_of_a_plan_that_overruns_the_window_is_found() ->
     event = replace(NIGHT, start=END + 4 * MINUTE, end=END + 5 * MINUTE)
     found = evaluate(facts(now=END, calendars=Calendars(freezes=(event,)))).controls
     assert {control.name for control in found if control.result is Result.FAIL} == {"window", "freeze"}
+
+
+def test_an_instant_that_the_last_wave_can_keep_stands_in_nobodys_way() -> None:
+    assert result("window", facts(instant=START + 5 * MINUTE + TICK)).result is Result.PASS
+    frozen = Calendars(freezes=(replace(NIGHT, start=START + 25 * MINUTE),))
+    assert result("freeze", facts(instant=START + 20 * MINUTE, calendars=frozen)).result is Result.PASS
 
 
 def test_a_wave_whose_window_opens_later_waits_for_it() -> None:

@@ -19,7 +19,7 @@ HOSTILE = "<script>alert(1)</script>&\"'"
 
 def plan(*waves: list[dict[str, Any]], **changes: Any) -> dict[str, Any]:
     about = {"rfc": "CHG1", "release": "hello", "version": "1.0", "deployment": None, "state": None, "warnings": []}
-    numbered = [{"number": number, "not_before": None, "hosts": hosts} for number, hosts in enumerate(waves, 1)]
+    numbered = [{"number": number, "not_before": None, "instant": None, "hosts": hosts} for number, hosts in enumerate(waves, 1)]
     return {**about, "at_least": 1, "at_least_why": "the canary", "waves": numbered, **changes}
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.together 
     clock_fault,
     decide_instant,
     for_release,
+    instant_fault,
     together_fault,
 )
 from hypothesis import given
@@ -67,6 +69,14 @@ def test_it_holds_for_the_releases_that_are_named() -> None:
     assert for_release(rollout, "web-shop").together
     assert for_release(rollout, "db").together is None
     assert for_release(Rollout(), "db").together is None
+
+
+def test_an_instant_is_named_for_what_is_switched_at_one() -> None:
+    at = datetime(2027, 3, 1, 22, tzinfo=UTC)
+    assert instant_fault(CONFIG, Rollout(together=Together()), at) == ""
+    assert instant_fault(CONFIG, Rollout(), None) == ""
+    for rollout in (Rollout(), Rollout(together=Together(releases=("web",)))):
+        assert "is switched host by host; add it to rollout.together.releases" in instant_fault(CONFIG, rollout, at)
 
 
 @pytest.mark.parametrize("kind", ["ansible", "firmware", "hardware"])

@@ -51,6 +51,18 @@ def test_a_wave_waits_for_the_window_of_its_site(homes: Homes) -> None:
     assert any(line.startswith("it is not known when a wave can begin: ") and "windows.ics" in line for line in document["warnings"])
 
 
+def test_the_instant_of_the_rfc_is_that_of_the_last_wave(homes: Homes) -> None:
+    policy = homes.write("policy", rollout={"together": {}})
+    instant = NOW + timedelta(hours=1)
+    document = shown(homes, policy, instant=instant.isoformat())
+    assert [wave["instant"] for wave in document["waves"]] == [None, instant.isoformat()]
+    assert list(preview_lines(document))[-1].startswith(f"  wave 2/2, at the instant {instant.isoformat()}: ")
+    document = shown(homes, policy, instant=(NOW + timedelta(minutes=1)).isoformat())
+    assert any("is before wave 2 can begin" in line for line in document["warnings"])
+    with pytest.raises(TidegateError, match=r"is switched host by host; add it to rollout\.together\.releases"):
+        shown(homes, homes.write("policy"), instant=instant.isoformat())
+
+
 def test_what_would_not_be_cleared_is_a_warning_and_what_no_plan_can_keep_an_error(homes: Homes) -> None:
     with Cmdb.open(str(homes.cmdb)) as cmdb:
         cmdb.relate([("web1", "db1", "depends_on"), ("db1", "web1", "depends_on")], "test")

@@ -32,6 +32,8 @@ def window(facts: Facts, rfc: Rfc) -> Finding:
         return failed(
             "\n".join((plan.fault, *_said(facts))), "wait for a window, have the RFC rescheduled, or correct rollout.wave_minutes"
         )
+    if problem := _instant_fault(facts, rfc, plan):
+        return failed("\n".join((problem, *_said(facts))), "have the RFC rescheduled, or let the waves before it take less long")
     waits = [f"wave {number} has to wait until {start.isoformat()}" for number, start in _waits(facts, plan)]
     if waits:
         return passed("\n".join(("; ".join((f"the window {when} is open", *waits[:REASONS])), *_said(facts))))
@@ -49,7 +51,14 @@ def freeze(facts: Facts, rfc: Rfc) -> Finding:
         return not_applicable("the policy has no calendar of freezes")
     plan = _timetable(facts, rfc)
     waves = _sites(facts)
-    end = max(plan.end, facts.now + sum(_rollout(facts).lengths(max(len(waves), 1)), timedelta()), rfc.end_date if plan.fault else plan.end)
+    last = _rollout(facts).lengths(len(waves))[-1:]
+    after = [facts.instant + length for length in last] if facts.instant else []
+    end = max(
+        plan.end,
+        *after,
+        facts.now + sum(_rollout(facts).lengths(max(len(waves), 1)), timedelta()),
+        rfc.end_date if plan.fault else plan.end,
+    )
     sites: Sites = frozenset().union(*waves)
     found = [
         event for event in freezes if event.start < end and facts.now < event.end and any(event.stops(site, rfc.release) for site in sites)
@@ -83,6 +92,19 @@ def _timetable(facts: Facts, rfc: Rfc) -> Timetable:
     calendars = facts.known(facts.calendars, "calendars")
     waves = _sites(facts)
     return timetable((facts.now, rfc.end_date), waves, _rollout(facts).lengths(len(waves)), calendars, rfc.release)
+
+
+def _instant_fault(facts: Facts, rfc: Rfc, plan: Timetable) -> str:
+    """That the last wave can't switch at the instant that the RFC names, as a sentence; empty when it can."""
+    if facts.instant is None or not plan.starts:
+        return ""
+    named, number = facts.instant.isoformat(), len(plan.starts)
+    if plan.starts[-1] >= facts.instant:
+        return f"wave {number} of {number} can't begin before {plan.starts[-1].isoformat()}, and is to switch at the instant {named}"
+    calendars, whole = facts.known(facts.calendars, "calendars"), (facts.now, rfc.end_date)
+    if not any(first <= facts.instant < last for first, last in open_spans(_sites(facts)[-1], whole, calendars, rfc.release)):
+        return f"no window of wave {number} of {number} is open at the instant {named}"
+    return ""
 
 
 def _rollout(facts: Facts) -> Rollout:
