@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from ansible import context
@@ -19,7 +20,12 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder im
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.instant_journal import InstantJournal
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.gate import make_wave_check
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps.instant import InstantTerms, await_arming, set_instant
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.instant import (
+    InstantTerms,
+    await_arming,
+    set_instant,
+    set_instant_back,
+)
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import Sources
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.wait import Wait
 
@@ -45,15 +51,18 @@ class ActionModule(TidegateAction):
         with Cmdb.open(required_setting(options, "cmdb")) as cmdb:
             journal = InstantJournal(cmdb)
             deployment = journal.driven_by(rfc_number(rfc), Holder.this_run())
+            if options["back"]:
+                return self._set_back(journal, deployment, str(task_vars["inventory_hostname"]), about)
             if options["step"] == "wait":
                 said = await_arming(journal, deployment, about)
                 return {"changed": False, "at": "", "msg": said or "no instant has to be waited for"}
             if not self._meet(cmdb, deployment, str(task_vars["inventory_hostname"])):
                 return {"changed": False, "at": "", "msg": "nobody sets an instant, and the gate says why"}
-            at, said = set_instant(journal, deployment, about)
-        announce(said)
-        shown = {"step": "instant", "state": "set" if at else "withdrawn", "detail": said}
-        return {"changed": at is not None, "at": at.isoformat() if at else "", "msg": said, "progress": shown}
+            return _result(*set_instant(journal, deployment, about))
+
+    def _set_back(self, journal: InstantJournal, deployment: Deployment, host: str, about: InstantTerms) -> dict[str, Any]:
+        wave = journal.target(deployment.run, host).wave
+        return _result(*set_instant_back(journal, deployment, wave, about.at_once, interrupted(), utc_now()))
 
     def _meet(self, cmdb: Cmdb, deployment: Deployment, host: str) -> bool:
         """Wait until every controller of several has armed its hosts of the wave; return whether the instant is to be set, or is."""
@@ -67,3 +76,9 @@ class ActionModule(TidegateAction):
         return slices.meet_for_instant(
             journal, run, wave, slices.Waiting(utc_now, interrupted), lambda: journal.word(run, wave) is not None
         )
+
+
+def _result(at: datetime | None, said: str) -> dict[str, Any]:
+    announce(said)
+    shown = {"step": "instant", "state": "set" if at else "withdrawn", "detail": said}
+    return {"changed": at is not None, "at": at.isoformat() if at else "", "msg": said, "progress": shown}

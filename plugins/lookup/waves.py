@@ -20,8 +20,8 @@ author:
   - Tidegate maintainers (@tidegate)
 options:
   _terms:
-    description: The step, one of V(stage), V(activate) and V(backout); V(activate-together) where the hosts of a wave are
-      switched at one instant; for a release with a role of its own V(activate-by-role) and
+    description: The step, one of V(stage), V(activate) and V(backout); V(activate-together) and V(backout-together) where the hosts of a
+      wave are switched at one instant; for a release with a role of its own V(activate-by-role) and
       V(backout-by-role), and V(migrate) and V(reverse), which one host is visited for.
     type: list
     elements: str
@@ -87,6 +87,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.settings import r
 _ACTIONS = {
     "activate": ("activate", "soak", "confirm", "gate"),
     "activate-together": ("arm", "instant", "fire", "collect", "soak", "confirm", "gate"),
+    "backout-together": ("arm", "instant", "fire", "backout"),
     "activate-by-role": ("apply", "gate"),
     "backout-by-role": ("apply",),
     "migrate": ("apply",),
@@ -94,7 +95,7 @@ _ACTIONS = {
 }
 # What actions import when they go to a device.
 _OF_FIRMWARE = ("actions.firmware", "actions.device", "actions.turn", "firmware.redfish", "rollout.firmware_journal", "dhs.assets")
-_STEPS = ("stage", "activate", "backout", "activate-together", "activate-by-role", "backout-by-role", "migrate", "reverse")
+_STEPS = ("stage", "backout", *_ACTIONS)
 
 
 class LookupModule(VariableOptions, LookupBase):

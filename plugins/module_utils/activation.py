@@ -226,6 +226,23 @@ def back_out(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
     home.fence(order.token)
     disarm(home)
     watch.end(home.watch)
+    return switch_back(home, make_ready_back(home, digest, previous, order), order)
+
+
+class ReadyBack(NamedTuple):
+    """A host on which nothing is in the way back from ``target``, with what is ``live`` to what it had ``before``. ``repaired``: paths that
+    were put right; ``changed``: what is to be said of packages that were not as they were; ``well``: it is back already."""
+
+    target: Optional[Release]
+    live: Optional[Release]
+    before: Optional[Release]
+    repaired: list[str]
+    changed: str
+    well: bool
+
+
+def make_ready_back(home: ReleaseHome, digest: str, previous: Optional[str], order: Order) -> ReadyBack:
+    """Do all that has to be done before the host goes back from ``digest``; raises what :func:`back_out` raises."""
     before = find_previous(home, previous, order)
     if home.is_current(digest):
         find_release(
@@ -234,7 +251,6 @@ def back_out(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
     live = home.live()
     target = home.find(digest)
     _refuse_unknown(home, live, target, before)
-    version = before.version if before else None
     order.switch(target or live, before)
     at_rest = home.at_rest(before) and (live.id if live else None) == (before.id if before else None)
     if before is not None:
@@ -247,6 +263,13 @@ def back_out(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
     changed = _changed_packages(before) if at_rest and before is not None else ""
     well = at_rest and not repaired and not changed and (before is None or not order.checked or is_healthy(home, before, order))
     well = well and not (order.checked and outside_fault(home, before, order, back=True))
+    return ReadyBack(target, live, before, repaired, changed, well)
+
+
+def switch_back(home: ReleaseHome, ready: ReadyBack, order: Order) -> dict[str, Any]:
+    """Bring back a host that is ``ready``; see :func:`back_out`."""
+    target, live, before, repaired, changed, well = ready
+    version = before.version if before else None
     beside.end(home.guard)
     if well:
         return {"state": "backed_out", "changed": False, "version": version}

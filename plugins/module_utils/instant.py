@@ -12,13 +12,24 @@ from __future__ import annotations
 import json
 import os
 import time
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, Union
 
 from . import beside, watch
-from .activation import Ready, activate, answered, disarm, fall_back, find_previous, make_ready, redacted, switch_forward
+from .activation import (
+    activate,
+    answered,
+    disarm,
+    fall_back,
+    find_previous,
+    make_ready,
+    make_ready_back,
+    redacted,
+    switch_back,
+    switch_forward,
+)
 from .guard import leave_session
 from .release_files import read_file, remove, sync_folder
-from .release_home import HostError, Release, ReleaseHome
+from .release_home import HostError, ReleaseHome
 from .release_hooks import Order, Terms
 from .repair import Lacking, find_release
 
@@ -26,6 +37,8 @@ _INTERVAL = 0.1  # seconds between two looks at whether the instant is said
 _AHEAD = 2.0  # seconds before the instant by which a host has to be told, to compare the release once more
 _FINE = 0.02  # seconds before it from which on nothing is looked at any more
 _LARGEST = 4096  # bytes of what says the instant
+
+Switch = Callable[[], dict[str, Any]]
 
 
 @redacted
@@ -45,12 +58,50 @@ def arm(home: ReleaseHome, digest: str, previous: Optional[str], order: Order) -
     ready = make_ready(home, target, before, order, watched)
     if isinstance(ready, dict):
         return ready
+
+    def compare() -> Union[dict[str, Any], Switch]:
+        again = make_ready(home, target, before, order, None, prepare=False)  # it may have been armed long ago
+        if isinstance(again, dict):
+            return again
+        again = again._replace(repaired=[*ready.repaired, *again.repaired], first=ready.first)
+        return lambda: switch_forward(home, target, before, order, again)
+
+    return {**_leave(home, order, compare, asked), "version": target.version}
+
+
+@redacted
+def arm_back(home: ReleaseHome, digest: str, previous: Optional[str], order: Order) -> dict[str, Any]:
+    """Make the host ready to go back at an instant that it is told later; see :func:`.activation.back_out`.
+
+    Returns ``state`` ``armed``, or ``backed_out`` for a host that is back. Raises as :func:`arm` does.
+    """
+    home.fence(order.token)
+    asked = _since_boot()
+    watch.end(home.watch)
+    disarm(home)
+    ready = make_ready_back(home, digest, previous, order)
+    if ready.well:
+        return switch_back(home, ready, order)
+
+    def compare() -> Union[dict[str, Any], Switch]:
+        again = make_ready_back(home, digest, previous, order)
+        again = again._replace(repaired=[*ready.repaired, *again.repaired])
+        return lambda: switch_back(home, again, order)
+
+    return {**_leave(home, order, compare, asked), "version": ready.before.version if ready.before else None}
+
+
+def _leave(home: ReleaseHome, order: Order, compare: Callable[[], Union[dict[str, Any], Switch]], asked: float) -> dict[str, Any]:
+    """Leave a process that waits for the instant; the answer of a host that was ``asked`` to get ready at that time since its boot.
+
+    ``compare`` compares the release once more and returns what switches, or the answer of a host that is not to be switched any more.
+    """
     terms, began = order.terms, _since_boot()
     try:
-        beside.start(home.armed, lambda record: _wait(home, target, before, order, ready, terms, began, record), leave_session)
+        beside.start(home.armed, lambda record: _wait(home, order, compare, terms, began, record), leave_session)
     except OSError as error:
         raise HostError(f"nothing can wait here for the instant ({error}); mend the host") from None
-    return {"state": "armed", "changed": False, "version": target.version, "took": round(began - asked, 1)}
+    return {"state": "armed", "changed": False, "took": round(began - asked, 1)}
 
 
 def tell(home: ReleaseHome, at: float, order: Order) -> dict[str, Any]:
@@ -114,14 +165,7 @@ def _not_switched(why: str) -> dict[str, Any]:
 
 
 def _wait(
-    home: ReleaseHome,
-    target: Release,
-    before: Optional[Release],
-    order: Order,
-    ready: Ready,
-    terms: Terms,
-    began: float,
-    record: int,
+    home: ReleaseHome, order: Order, compare: Callable[[], Union[dict[str, Any], Switch]], terms: Terms, began: float, record: int
 ) -> None:
     """What the process of an armed host does; its file gets the answer of the switch, or why there was none."""
     offset = time.time() - _since_boot()
@@ -137,20 +181,19 @@ def _wait(
     try:
         with home.locked(max(0.0, at - time.time())):
             order.supplies = type(order.supplies)()  # the controller's are gone
-            again = make_ready(home, target, before, order, None, prepare=False)  # it may have been armed long ago
+            switch = compare()
             why = _sleep_until(at, stepped, record) or stepped()
             late = time.time() - at
             if not why and late > terms.skew:
                 why = f"it would have begun {late:.3f} seconds after the instant"
-            if isinstance(again, dict):
-                _say(record, order, answer=answered(again, order))
+            if isinstance(switch, dict):
+                _say(record, order, answer=answered(switch, order))
                 return
             if why:
                 _say(record, order, why=why)
                 return
             _say(record, order, begun=at + late)
-            again = again._replace(repaired=[*ready.repaired, *again.repaired], first=ready.first)
-            _say(record, order, answer=answered(switch_forward(home, target, before, order, again), order))
+            _say(record, order, answer=answered(switch(), order))
     except (HostError, Lacking, OSError) as error:
         _say(record, order, why=order.redactor.text(str(error) or type(error).__name__))
 

@@ -3,10 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the host program does: one order in, one answer out.
 
-An order is a JSON object. ``operation`` is ``stage``, ``activate``, ``arm``, ``tell``, ``collect``, ``confirm``, ``backout``, ``read``,
-``baseline``, ``wait``, ``clock``,
+An order is a JSON object. ``operation`` is ``stage``, ``activate``, ``arm``, ``arm_back``, ``tell``, ``collect``, ``confirm``, ``backout``,
+``read``, ``baseline``, ``wait``, ``clock``,
 ``release_facts``, ``host_facts``, ``survey``, ``contents`` or ``adopt``, and ``root`` the directory that has every release's home. The
-others are for the first six; ``wait`` waits at most ``patience`` seconds for what an earlier run than ``mark`` has left running, and the
+others are for the first eight; ``wait`` waits at most ``patience`` seconds for what an earlier run than ``mark`` has left running, and the
 last three are about a tree at ``path``, see ``adoption.py``.
 ``name`` and ``digest`` say which package,
 ``deployment`` and ``token`` who gives the order, and:
@@ -18,6 +18,7 @@ last three are about a tree at ``path``, see ``adoption.py``.
 - ``confirm_within``: the host goes back by itself after so many seconds, unless a ``confirm`` comes before; 0 for never. ``unknown``: it
   isn't known how an earlier ``activate`` of this deployment has ended here, so if the host went back by itself, it says that.
 - ``unchecked``: no health check is made, for the release's own role has more to do; the same order without it follows.
+- ``told``: with ``backout``, what the host was told to do at an instant is waited for.
 - ``documents``: manifest, config and file index of the package, or of the one that the host named when it answered ``lacking``, each
   compressed with zlib and in base64. ``file``: where on the host a pack with pieces of it is; ``packed``: it follows the order.
 - ``mirror``: where to fetch what the host lacks when it is given no pack. ``share``: contents that the host has are linked, not copied.
@@ -101,11 +102,11 @@ def carry_out(order: dict[str, Any], rest: BinaryIO) -> dict[str, Any]:
     if order["operation"] in ("survey", "contents", "adopt"):
         return {**_adopt(order), "clock": time.time()}
     home = ReleaseHome(order["root"], order["name"])
-    if order["operation"] == "collect":
+    if order["operation"] == "collect" or order.get("told"):
         from .instant import await_switch
 
         await_switch(home, _PATIENCE)
-    if order["operation"] in ("activate", "arm", "backout") and not home.is_superseded(order["token"]):
+    if order["operation"] in ("activate", "arm", "arm_back", "backout") and not home.is_superseded(order["token"]):
         remove(home.armed)  # who waits there for an instant has the home, and gives up both
     with home.locked(_PATIENCE):
         do = {"stage": _stage, "read": _read_outside, "baseline": _read_outside}.get(order["operation"], _switch)
@@ -165,11 +166,11 @@ def _switch(home: ReleaseHome, order: dict[str, Any], rest: BinaryIO) -> dict[st
     given = Order(order["deployment"], order["token"], order.get("settings") or {}, supplies, checked=checked, terms=terms, **own)
     steps = {"activate": activate, "confirm": confirm, "backout": back_out}
     if order["operation"] not in steps:
-        from .instant import arm, collect, tell
+        from .instant import arm, arm_back, collect, tell
 
         if order["operation"] == "tell":
             return tell(home, order["at"], given)
-        steps = {"arm": arm, "collect": collect}
+        steps = {"arm": arm, "arm_back": arm_back, "collect": collect}
     try:
         return steps[order["operation"]](home, order["digest"], order.get("previous"), given)
     except Lacking as lacking:

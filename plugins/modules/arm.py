@@ -24,6 +24,13 @@ extends_documentation_fragment:
   - tidegate.release.homes.root
   - tidegate.release.homes.host
   - tidegate.release.homes.settings
+options:
+  back:
+    description:
+      - Whether it gets the host ready to go back, of a deployment that somebody has ordered to be backed out.
+      - One that can't be is left as it is, for M(tidegate.release.backout).
+    type: bool
+    default: false
 seealso:
   - module: tidegate.release.activate
   - module: tidegate.release.instant

@@ -22,6 +22,11 @@ extends_documentation_fragment:
   - tidegate.release.homes.root
   - tidegate.release.homes.host
   - tidegate.release.homes.settings
+options:
+  back:
+    description: Whether it is a host that was armed to go back.
+    type: bool
+    default: false
 seealso:
   - module: tidegate.release.activate
   - module: tidegate.release.instant

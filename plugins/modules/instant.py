@@ -31,6 +31,10 @@ options:
     type: str
     choices: [wait, set]
     default: set
+  back:
+    description: Whether it is the instant at which hosts that M(tidegate.release.arm) has armed to go back do so. There is no quorum then.
+    type: bool
+    default: false
 seealso:
   - module: tidegate.release.arm
   - module: tidegate.release.fire

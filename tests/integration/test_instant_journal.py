@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -26,7 +26,12 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.together 
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps import gate
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import WaveStart
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.gate import look_at_wave
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps.instant import InstantTerms, await_arming, set_instant
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.instant import (
+    InstantTerms,
+    await_arming,
+    set_instant,
+    set_instant_back,
+)
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.wait import Wait
 
 OLD, NEW = "sha256:" + "a" * 64, "sha256:" + "b" * 64
@@ -76,10 +81,10 @@ class Bed:
     def states(self) -> dict[str, str]:
         return {target.host: str(target.state) for target in self.journal.targets(self.run.deployment)}
 
-    def step(self, step: type[together.TogetherAction], host: str, **answers: Any) -> dict[str, Any]:
+    def step(self, step: type[together.TogetherAction], host: str, *, back: bool = False, **answers: Any) -> dict[str, Any]:
         """Do a step whose host answers each operation like this; armed, told and started unless it is said."""
         action: Any = step.__new__(step)
-        action._run, action._host, action.options, action._cmdb = self.run, host, {"settings": {}}, self.cmdb
+        action._run, action._host, action.options, action._cmdb = self.run, host, {"settings": {}, "back": back}, self.cmdb
         action.asked = []
         usual = {"arm": {"state": "armed", "took": 0.1}, "tell": {"state": "told"}, "collect": {"state": "started", "changed": True}}
 
@@ -87,7 +92,7 @@ class Bed:
             operation = arguments["operation"]
             action.asked.append(operation)
             clock = {"state": "clock", "clock": self.now.timestamp(), "synchronised": False}
-            usual["backout"] = {}
+            usual["backout"], usual["arm_back"] = {}, usual["arm"]
             return {"changed": False, "detail": "", **{**usual, "clock": clock}[operation], **answers.get(operation, {})}
 
         action.call = call
@@ -164,7 +169,7 @@ def test_one_that_can_not_be_armed_stands_as_it_stood(bed: Bed, how: str, before
     if how == "lost":
         action: Any = together.Arm.__new__(together.Arm)
         action._run, action._host, action._journal = bed.run, "web1", bed.journal
-        action._deployment = bed.journal.deployment(bed.run.deployment)
+        action._deployment, action.options = bed.journal.deployment(bed.run.deployment), {"back": False}
         action.lost(bed.journal, "the connection was lost")
     else:
         refusal = {"state": "refused", "detail": "another operation has been holding it"}
@@ -358,6 +363,61 @@ def test_a_wave_before_the_last_waits_for_no_instant(cmdb_url: str, bed: Bed) ->
     at, _said = bed.word()
     assert at is not None
     assert at < bed.now + timedelta(minutes=1)
+
+
+def up(bed: Bed, *others: str) -> None:
+    """All hosts but these have the release, and somebody has ordered that it is backed out."""
+    for host in HOSTS:
+        bed.journal.activating(bed.run, host, bed.now)
+        bed.journal.activated(bed.run, host, HostState.STARTED if host not in others else HostState.STUCK, "", bed.now)
+    bed.journal.order_backout(bed.run, "because", bed.now)
+
+
+def word_back(bed: Bed, interrupted: str = "") -> tuple[datetime | None, str]:
+    return set_instant_back(bed.journal, bed.journal.deployment(bed.run.deployment), 1, 5, interrupted, bed.now)
+
+
+def test_a_wave_goes_back_at_one_instant(bed: Bed) -> None:
+    up(bed)
+    assert bed.journal.batches("CHG0001", "backout-together") == [HOSTS]
+    for host in HOSTS:
+        assert bed.step(together.Arm, host, back=True)["state"] == "armed"
+    at, said = word_back(bed)
+    assert at is not None
+    assert said.startswith("wave 1: 3 hosts to go back at 20")
+    for host in HOSTS:
+        assert bed.step(together.Fire, host, back=True)["state"] == "told"
+    assert set(bed.states().values()) == {"backing_out"}
+    assert bed.journal.batches("CHG0001", "backout-together") == []
+    assert bed.journal.batches("CHG0001", "backout") == [HOSTS]
+
+
+@pytest.mark.parametrize("how", ["refused", "clock", "owed"])
+def test_who_can_not_be_armed_to_go_back_is_left_to_its_turn(bed: Bed, how: str) -> None:
+    up(bed)
+    answers: dict[str, Any] = {"refused": {"arm_back": {"state": "refused"}}, "clock": {"clock": {"clock": 0.0}}}
+    answers["owed"] = {"arm_back": {"state": "owed", "detail": "its way back is damaged"}}
+    assert bed.step(together.Arm, "web1", back=True, **answers[how])["skipped"]
+    bed.step(together.Arm, "web2", back=True)
+    assert word_back(bed)[1].startswith("wave 1: 1 host to go back at")
+    assert bed.step(together.Fire, "web1", back=True)["skipped"]
+    assert bed.states()["web1"] == "started"
+
+
+def test_a_way_back_is_closed_by_no_window_and_by_an_interruption(bed: Bed) -> None:
+    up(bed)
+    with bed.cmdb.begin() as connection:
+        connection.execute(bed.journal._t.deployment.update().values(open_until=bed.now - timedelta(seconds=5)))
+    bed.step(together.Arm, "web1", back=True)
+    assert word_back(bed, "somebody pressed Ctrl-C") == (None, "wave 1: somebody pressed Ctrl-C")
+    assert word_back(bed)[0] is not None
+
+
+def test_no_wave_goes_back_before_the_one_behind_it(bed: Bed) -> None:
+    up(bed, "web2")
+    assert bed.journal.batches("CHG0001", "backout-together") == [["web1", "web3"]]
+    targets = [replace(target, wave=number) for number, target in enumerate(bed.journal.targets(bed.run.deployment), 1)]
+    assert bed.journal._in_step([["web3"], ["web2"], ["web1"]], targets) == [["web3"]]
 
 
 def test_what_the_word_has_begun_is_brought_to_its_end_whoever_interrupts() -> None:

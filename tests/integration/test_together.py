@@ -52,17 +52,18 @@ def play(fleet: Fleet, rfc: str, name: str = "deploy", succeeds: bool = True) ->
     return " ".join(done.stdout.split())
 
 
-def begun(fleet: Fleet, host: str) -> datetime:
-    """When a host began its last switch, by its own log."""
+def begun(fleet: Fleet, host: str, what: str = "activating") -> datetime:
+    """When a host began its last switch, or its last way back, by its own log."""
     lines = fleet.run_on(host, "cat /opt/tidegate/hello/log.jsonl").splitlines()
-    return datetime.fromisoformat([event["at"] for event in map(json.loads, lines) if event["event"] == "activating"][-1])
+    return datetime.fromisoformat([event["at"] for event in map(json.loads, lines) if event["event"] == what][-1])
 
 
 def instant(fleet: Fleet, number: int) -> datetime:
-    ((data,),) = fleet.rows(
-        f"select j.data from journal j join deployment d on d.id = j.deployment_id where d.rfc = 'CHG{number}' and j.event = 'fire'"  # noqa: S608 - a test's own number
-    )
-    return datetime.fromisoformat(json.loads(data)["at"])
+    """The last instant of an RFC, to the millisecond, as a host's log is."""
+    wanted = f"select id from deployment where rfc = 'CHG{number}'"  # noqa: S608 - a test's own number
+    ((data,),) = fleet.rows(f"select data from journal where deployment_id in ({wanted}) and event = 'fire' order by seq desc limit 1")  # noqa: S608 - as above
+    at = datetime.fromisoformat(json.loads(data)["at"])
+    return at.replace(microsecond=at.microsecond // 1000 * 1000)
 
 
 def test_all_hosts_of_a_wave_switch_at_one_instant(running: Fleet) -> None:
@@ -96,7 +97,7 @@ def test_below_the_quorum_nobody_changes_and_the_gate_holds(running: Fleet) -> N
 def test_an_instant_that_the_rfc_names_is_kept(running: Fleet) -> None:
     digest = running.archive("7607.0", **QUICK)
     play(running, str(running.rfc("CHG7607", "7607.0", digest)), "stage")
-    named = datetime.now(UTC) + timedelta(seconds=75)
+    named = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=75)
     said = play(running, str(running.rfc("CHG7607", "7607.0", digest, instant=named.isoformat())))
     assert f"wave 1 of 1: 3 hosts to switch at {named.isoformat(timespec='milliseconds')}" in said
     assert instant(running, 7607) == named
@@ -149,6 +150,47 @@ def test_a_back_out_between_the_word_and_the_instant_leaves_the_release_before(r
     running.write_policy(rollout=ROLLOUT)
     assert set(running.host_states("CHG7606").values()) == {"backed_out"}
     assert all("armed" not in running.run_on(host, "ls /opt/tidegate/hello").split() for host in running.hosts)
+    assert running.served() == before
+
+
+def test_a_back_out_that_is_ordered_brings_all_hosts_back_at_one_instant(running: Fleet) -> None:
+    before = running.served()
+    rfc = prepare(running, 7609)
+    play(running, rfc)
+    said = play(running, rfc, "backout")
+    assert "wave 1: 3 hosts to go back at 20" in said
+    assert running.served() == before
+    assert set(running.host_states("CHG7609").values()) == {"backed_out"}
+    at = instant(running, 7609)
+    for host in running.hosts:
+        assert at <= begun(running, host, "backed_out")
+        assert "armed" not in running.run_on(host, "ls /opt/tidegate/hello").split()
+
+
+def test_a_controller_that_dies_while_it_tells_hosts_to_go_back_leaves_none_out(running: Fleet) -> None:
+    before = running.served()
+    rfc = prepare(running, 7611)
+    play(running, rfc)
+    backout = running.command("tidegate.release.backout", {"tidegate_rfc": rfc}, "--forks", "1")
+    command = [sys.executable, str(KILLED), "backing_out", "web2", "0", "group"]
+    subprocess.run([*command, *backout], env=running.environment, check=True, capture_output=True, timeout=120)
+    wait_until(lambda: running.served() == {**before, "web2": "7611.0", "web3": "7611.0"})
+    play(running, rfc, "backout")
+    assert running.served() == before
+    assert set(running.host_states("CHG7611").values()) == {"backed_out"}
+
+
+def test_a_host_that_can_not_be_told_goes_back_when_it_is_reached(running: Fleet) -> None:
+    before = running.served()
+    rfc = prepare(running, 7610)
+    play(running, rfc)
+    running.own_lab.cut("web2")
+    try:
+        play(running, rfc, "backout", succeeds=False)
+    finally:
+        running.own_lab.mend("web2")
+    assert running.host_states("CHG7610") == {"web1": "backed_out", "web2": "owed", "web3": "backed_out"}
+    play(running, rfc, "backout")
     assert running.served() == before
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from ansible_collections.tidegate.release.plugins.module_utils.activation import Order, activate, back_out, confirm
-from ansible_collections.tidegate.release.plugins.module_utils.instant import arm, await_switch, collect, tell
+from ansible_collections.tidegate.release.plugins.module_utils.instant import arm, arm_back, await_switch, collect, tell
 from ansible_collections.tidegate.release.plugins.module_utils.mirror import Mirror
 from ansible_collections.tidegate.release.plugins.module_utils.payload_format import END, members, padding
 from ansible_collections.tidegate.release.plugins.module_utils.release_home import ReleaseHome, Texts, changed_files, extra_files
@@ -215,6 +215,11 @@ class Host:
         home = self.home
         with home.locked(1):
             return arm(home, what.digest, previous.digest if previous else None, self.order)
+
+    def arm_back(self, what: Package, previous: Package | None = None) -> dict[str, Any]:
+        home = self.home
+        with home.locked(1):
+            return arm_back(home, what.digest, previous.digest if previous else None, self.order)
 
     def tell(self, at: float) -> dict[str, Any]:
         home = self.home

@@ -60,7 +60,9 @@ class SwitchAction(HostAction):
         if self._guarded and self.step == "confirm":
             connect_anew(self._connection)
         if self.step == "backout":
-            answer = self.switch(deployment, target.previous_digest)
+            word = journal.word(self._run, target.wave) if deployment.rollout.together else None
+            told = {"told": True} if word is not None and self._host in word.hosts else {}
+            answer = self.switch(deployment, target.previous_digest, **told)
         else:
             answer = self.advance(deployment, target.previous_digest, unknown=target.state in UNKNOWN)
         state = self._refused(target) if answer["state"] == REFUSED else HostState(answer["state"])

@@ -12,7 +12,7 @@ from ...module_utils.instant import clock
 from ..clock import utc_now
 from ..rollout.deployments import Deployment, Target
 from ..rollout.host_answer import REFUSED, Answer
-from ..rollout.instant_journal import SPARE, InstantJournal
+from ..rollout.instant_journal import SPARE, UP, InstantJournal
 from ..rollout.journal import Journal
 from ..rollout.options import Together
 from ..rollout.states import UNKNOWN, HostState
@@ -78,6 +78,8 @@ class Arm(TogetherAction):
     step = "arm"
 
     def do(self, together: Together) -> dict[str, Any]:
+        if self.options["back"]:
+            return self._arm_back(together)
         target = self._journal.arming(self._run, self._host, utc_now())
         if target.state in (*UNKNOWN, HostState.ACTIVE):
             self._journal.activating(self._run, self._host, utc_now())
@@ -98,6 +100,24 @@ class Arm(TogetherAction):
             return self._not_armed(answer)
         self._journal.armed(self._run, self._host, Armed(offset, bound, answer["took"]), utc_now())
         return self.outcome(answer, "armed", answer["detail"], target.wave)
+
+    def _arm_back(self, together: Together) -> dict[str, Any]:
+        """Get it ready to go back. One that can't be is left as it is: it goes back when its turn comes, and then it is journalled why."""
+        target = self._target = self._journal.arming(self._run, self._host, utc_now(), back=True)
+        if target.state not in UP:
+            return {"changed": False, "skipped": True}
+        offset, bound = self._clock(together)
+        if fault := clock_fault(together, offset, bound):
+            return self._left_as_it_is(fault)
+        terms = [self.patience, together.skew_milliseconds / 1000]
+        answer = self.switch(self._deployment, target.previous_digest, operation="arm_back", terms=terms)
+        if answer["state"] != "armed":
+            return self._left_as_it_is(answer["detail"])
+        self._journal.armed(self._run, self._host, Armed(offset, bound, answer["took"]), utc_now())
+        return self.outcome(answer, "armed", answer["detail"], target.wave)
+
+    def _left_as_it_is(self, why: str) -> dict[str, Any]:
+        return {"changed": False, "skipped": True, "msg": f"{self._host} goes back when its turn comes: {why}"}
 
     def _clock(self, together: Together) -> tuple[float, float]:
         """How far the host's clock is from ours, in seconds, and by how much that may be wrong: as soon as that is well enough known."""
@@ -131,6 +151,8 @@ class Arm(TogetherAction):
     def lost(self, journal: Journal, detail: str) -> str:
         """See :class:`HostAction`: one that was armed, and that nobody tells an instant, stays as it is."""
         target = self.target()
+        if self.options["back"]:
+            return target.state
         if target.state in UNKNOWN:
             return super().lost(journal, detail)
         self._target = target
@@ -146,16 +168,21 @@ class Fire(TogetherAction):
     begins = False  # what was begun with the word is brought to its end
 
     def do(self, together: Together) -> dict[str, Any]:
-        target = self.target()
+        target, back = self.target(), self.options["back"]
         word = self._journal.word(self._run, target.wave)
-        if word is None or word.at is None or self._host not in word.hosts or target.state in (*UNKNOWN, HostState.ACTIVE):
+        due = target.state in UP if back else target.state not in (*UNKNOWN, HostState.ACTIVE)
+        if word is None or word.at is None or self._host not in word.hosts or not due:
             return {"changed": False, "skipped": True}
-        self._journal.activating(self._run, self._host, utc_now())
+        (self._journal.backing_out if back else self._journal.activating)(self._run, self._host, utc_now())
         terms = [self.patience, together.skew_milliseconds / 1000]
         answer = self.call(self._deployment, operation="tell", at=word.at.timestamp(), terms=terms, settings=self.options["settings"])
         if answer["state"] == "told":
             return self.outcome(answer, "told", answer["detail"], target.wave)
-        return self.ended(answer, target)
+        return {"changed": False, "skipped": True} if back else self.ended(answer, target)
+
+    def lost(self, journal: Journal, detail: str) -> str:
+        """See :class:`HostAction`: whether it was told to go back is found out by who brings it back."""
+        return HostState.BACKING_OUT if self.options["back"] else super().lost(journal, detail)
 
 
 class Collect(TogetherAction):

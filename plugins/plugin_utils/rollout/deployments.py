@@ -454,7 +454,8 @@ class Deployments:
 
         Of a deployment that several controllers drive, those that ``holder`` has.
 
-        ``activate-together`` is the second of a deployment whose hosts are switched at one instant.
+        ``activate-together`` is the second of a deployment whose hosts are switched at one instant. ``backout-together`` is what can go
+        back so, before the rest does by ``backout``.
 
         ``activate-by-role`` and ``backout-by-role`` are these steps of a release whose own role does them, ``migrate`` and ``reverse`` what
         that does to data, by one host. Empty when the deployment is not at that step: the play that asks has nothing to do.
@@ -465,6 +466,8 @@ class Deployments:
         found = self._batches(current, step)
         if current.holder != SEVERAL or not found:
             return found
+        if step == "backout-together":  # each controller brings back its own hosts, wave by wave
+            return []
         mine = self.as_driven_by(current, holder) if holder else None
         own = {target.host for target in self.targets(current.id) if mine is not None and target.controller == mine.token}
         return [batch for batch in ([host for host in hosts if host in own] for hosts in found) if batch]
@@ -474,7 +477,7 @@ class Deployments:
             return [[current.rollout.data_host]] if self._is_due(current, step) else []
         together = step.endswith("-together")
         step, _by, role = step.removesuffix("-together").partition("-by-")
-        is_other = step == "activate" and together != (current.rollout.together is not None)
+        is_other = together != (current.rollout.together is not None) and (together or step == "activate")
         if is_other or (step != "stage" and bool(role) != bool(current.rollout.role)):
             return []
         targets = self.targets(current.id)
@@ -494,7 +497,20 @@ class Deployments:
             # Those that a killed run left first: others may have to wait for them.
             due.sort(key=lambda target: target.state is not _H.ACTIVATING)
             return [[target.host for target in due if target.wave == number] for number in sorted({target.wave for target in due})]
-        return self._to_back_out(current, targets) if step == "backout" and current.state is _D.BACKING_OUT else []
+        if step != "backout" or current.state is not _D.BACKING_OUT:
+            return []
+        batches = self._to_back_out(current, targets)
+        return self._in_step(batches, targets) if together else batches
+
+    def _in_step(self, batches: Iterable[list[str]], targets: Sequence[Target]) -> list[list[str]]:
+        """The hosts of the first batches that can go back at one instant: no wave does before all of the one behind it are back."""
+        state, found = {target.host: target.state for target in targets}, []
+        for batch in batches:
+            ready = [host for host in batch if state[host] in (_H.STARTED, _H.ACTIVE)]
+            found += [ready] if ready else []
+            if len(ready) < len(batch):
+                break
+        return found
 
     def _to_back_out(self, current: Deployment, targets: Sequence[Target]) -> list[list[str]]:
         numbers = sorted({target.wave for target in targets}, reverse=True)

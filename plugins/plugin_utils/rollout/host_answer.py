@@ -24,6 +24,7 @@ STATES: Mapping[str, frozenset[str]] = {
     "stage": frozenset({"lacking", "staged"}),
     "activate": frozenset({"lacking", "started", "failed", "stuck"}),
     "arm": frozenset({"lacking", "armed", "started", "failed", "stuck"}),
+    "arm_back": frozenset({"lacking", "armed", "backed_out", "owed"}),
     "tell": frozenset({"told", "failed"}),
     "collect": frozenset({"lacking", "started", "failed", "stuck"}),
     "clock": frozenset({"clock"}),

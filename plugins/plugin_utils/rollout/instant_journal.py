@@ -25,6 +25,8 @@ with suppress(ImportError):
 SPARE = 900
 """For how many seconds longer than a wave is planned for an armed host waits to be told its instant."""
 _MARGIN = 300  # seconds that it has to wait still, for the wave to be told
+UP = (HostState.STARTED, HostState.ACTIVE)
+"""States of hosts that have come up with the release, which may go back at one instant."""
 _ARMED = (HostState.STAGED, HostState.FAILED, HostState.STUCK)  # states of hosts that are not changing
 
 
@@ -32,10 +34,10 @@ class InstantJournal(Journal):
     """The deployments of one CMDB, and the instants of their waves. All is by the token of the run that armed the hosts: another run
     arms them anew."""
 
-    def arming(self, run: Run, host: str, now: datetime) -> Target:
-        """A host that is about to be armed; raises as :meth:`activating` does. Nothing changes there by that."""
-        with self._writing(run, now, start=True) as (connection, deployment):
-            return self._due(connection, run, deployment, host)
+    def arming(self, run: Run, host: str, now: datetime, *, back: bool = False) -> Target:
+        """A host that is about to be armed; raises as :meth:`activating`, or :meth:`backing_out`, does. Nothing changes there by that."""
+        with self._writing(run, now, start=not back) as (connection, deployment):
+            return (self._due_back if back else self._due)(connection, run, deployment, host)
 
     def clock_apart(self) -> tuple[float, float]:
         """How many seconds this machine's clock is ahead of that of the CMDB's server, and by how much that may be wrong.
@@ -57,14 +59,15 @@ class InstantJournal(Journal):
             about = {"token": run.shared, **{name: round(value, 6) for name, value in asdict(how).items()}}
             self._append(connection, deployment.id, now, ARMED, host, target.wave, about)
 
-    def armed_hosts(self, run: Run, wave: int, now: datetime) -> dict[str, Armed]:
-        """The hosts of a wave that this run has armed, that have not changed since, and that wait long enough still."""
+    def armed_hosts(self, run: Run, wave: int, now: datetime, *, back: bool = False) -> dict[str, Armed]:
+        """The hosts of a wave that this run has armed, to go forward or ``back``, that have not changed since, and that wait long enough
+        still."""
         j = self._t.journal.c
         about = (j.deployment_id == run.deployment, j.wave == wave, j.event == ARMED)
         with self._cmdb.read() as connection:
             patience = self._load(connection, run.deployment).rollout.wave_minutes * 60 + SPARE - _MARGIN
             rows = connection.execute(sa.select(j.host, j.at, j.data).where(*about).order_by(j.seq)).all()
-            still = {t.host for t in self._targets(connection, run.deployment) if t.state in _ARMED}
+            still = {t.host for t in self._targets(connection, run.deployment) if t.state in (UP if back else _ARMED)}
         mine = [row for row in rows if row.data["token"] == run.shared and row.host in still and row.at > now - timedelta(seconds=patience)]
         return {row.host: Armed(**{name: value for name, value in row.data.items() if name != "token"}) for row in mine}
 
@@ -75,10 +78,11 @@ class InstantJournal(Journal):
             asked = sa.select(j.seq).where(j.deployment_id == deployment_id, j.wave == wave, j.event == FIRE).limit(1)
             return connection.execute(asked).first() is not None
 
-    def fire(self, run: Run, wave: int, at: datetime, hosts: Collection[str], now: datetime) -> None:
-        """The armed ``hosts`` of a wave are told the instant ``at`` from now on. Raises :class:`StateError` when that can't be any more."""
-        with self._writing(run, now, start=True) as (connection, _deployment):
-            until = self._row(connection, run.deployment).open_until
+    def fire(self, run: Run, wave: int, at: datetime, hosts: Collection[str], now: datetime, *, back: bool = False) -> None:
+        """The armed ``hosts`` of a wave are told the instant ``at`` from now on. Raises :class:`StateError` when that can't be any more;
+        the way ``back`` no window and no freeze closes."""
+        with self._writing(run, now, start=not back) as (connection, _deployment):
+            until = None if back else self._row(connection, run.deployment).open_until
             if until is not None and at >= until:
                 raise StateError(f"the instant would be behind {until.isoformat()}, when what is open now closes")
             about = {"token": run.shared, "at": at.isoformat(), "hosts": sorted(hosts)}

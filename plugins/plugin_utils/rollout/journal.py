@@ -505,12 +505,16 @@ class Journal(Locks):
     def backing_out(self, run: Run, host: str, now: datetime, within: sa.Connection | None = None) -> Target:
         """Write ahead that ``host`` is about to go back. ``within``: see :meth:`take_over`."""
         with self._writing(run, now, within=within, decides=True) as (connection, deployment):
-            if deployment.state is not _D.BACKING_OUT:
-                raise StateError(f"{deployment.label} is {deployment.state}, not backing out, so {host} stays as it is; run backout first")
-            self._require_lock(connection, deployment, host)
-            target = self._own_target(connection, run, host)
+            target = self._due_back(connection, run, deployment, host)
             self._move_host(connection, run.deployment, target, _H.BACKING_OUT, now, target.detail)
         return target
+
+    def _due_back(self, connection: sa.Connection, run: Run, deployment: Deployment, host: str) -> Target:
+        """A host that may go back now; raises :class:`StateError` when it may not."""
+        if deployment.state is not _D.BACKING_OUT:
+            raise StateError(f"{deployment.label} is {deployment.state}, not backing out, so {host} stays as it is; run backout first")
+        self._require_lock(connection, deployment, host)
+        return self._own_target(connection, run, host)
 
     def backed_out(self, run: Run, host: str, state: HostState, detail: str, now: datetime) -> None:
         """How the back-out of ``host`` ended: ``backed_out`` or ``owed``. Without a detail it keeps the one that says why it went back."""

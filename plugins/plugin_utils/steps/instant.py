@@ -9,7 +9,7 @@ the hosts are armed, so that they need not wait for hours, and before they are t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from ..errors import StateError, TidegateError
@@ -17,8 +17,9 @@ from ..report.progress import counted
 from ..rfc.source import Change
 from ..rollout import states
 from ..rollout.deployments import Deployment, Said
-from ..rollout.instant_journal import InstantJournal
-from ..rollout.states import HostState
+from ..rollout.instant_journal import UP, InstantJournal
+from ..rollout.options import Share
+from ..rollout.states import DeploymentState, HostState
 from ..rollout.together import Word, decide_instant
 from .clear import Wave
 from .gate import Opens, OpenWave, check_start, look_at_wave
@@ -28,7 +29,6 @@ _HEARD = 3.0  # seconds in which the other controllers of a deployment learn of 
 _FORKS = 5  # hosts that another controller tells at once, unless somebody has set more for it
 _SPARE = timedelta(minutes=5)  # besides wave_minutes, for arming before an instant that the RFC names
 _TELLING = timedelta(minutes=1)  # besides what telling takes, between telling and such an instant
-_UP = (HostState.STARTED, HostState.ACTIVE)
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,23 @@ def set_instant(journal: InstantJournal, deployment: Deployment, terms: InstantT
     return said.at, f"{_label(wave)}: {counted(len(said.hosts), 'host')} to switch at {said.at.isoformat(timespec='milliseconds')}"
 
 
+def set_instant_back(
+    journal: InstantJournal, deployment: Deployment, wave: int, at_once: int, interrupted: str, now: datetime
+) -> tuple[datetime | None, str]:
+    """Set the instant at which the armed hosts of a wave go back, and journal it; return it, and a sentence for people.
+
+    There is no quorum: who is not armed goes back at once, after the others.
+    """
+    together, about = deployment.rollout.together, f"wave {wave}"
+    armed = journal.armed_hosts(deployment.run, wave, now, back=True) if not interrupted else {}
+    if together is None or deployment.state is not DeploymentState.BACKING_OUT or not armed:
+        return None, f"{about}: {interrupted or 'no host could be armed, so each goes back when its turn comes'}"
+    word = decide_instant(replace(together, quorum=Share(0)), len(armed), armed.values(), 0, at_once)
+    at = now + timedelta(seconds=word.seconds or 0)
+    journal.fire(deployment.run, wave, at, armed, now, back=True)
+    return at, f"{about}: {counted(len(armed), 'host')} to go back at {at.isoformat(timespec='milliseconds')}"
+
+
 def _decide(journal: InstantJournal, deployment: Deployment, wave: OpenWave, number: int, terms: InstantTerms) -> Said:
     word, named = _word(journal, deployment, wave, terms), None
     try:
@@ -112,7 +129,7 @@ def _word(journal: InstantJournal, deployment: Deployment, wave: OpenWave, terms
     if interrupted or together is None or number is None:
         return Word(None, interrupted)
     hosts = [target for target in wave.hosts if target.state not in states.LEFT_OUT]
-    up = sum(target.state in _UP for target in hosts)
+    up = sum(target.state in UP for target in hosts)
     told = terms.at_once if deployment.epoch is None else min(terms.at_once, _FORKS)
     return decide_instant(together, len(hosts), journal.armed_hosts(deployment.run, number, terms.wait.now()).values(), up, told)
 
@@ -122,7 +139,7 @@ def _named(journal: InstantJournal, deployment: Deployment, wave: OpenWave, chan
     the rest and the late ones are to follow soon. Raises :class:`TidegateError` when the RFC can't be read."""
     if wave.number is None or wave.number != wave.of or journal.round_start(deployment.id) > 1:
         return None
-    if all(target.state in (*_UP, *states.LEFT_OUT) for target in wave.hosts):
+    if all(target.state in (*UP, *states.LEFT_OUT) for target in wave.hosts):
         return None
     instant = change.read().instant
     return None if instant is None or journal.fired(deployment.id, wave.number) else instant

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.tidegate.release.plugins.module_utils import beside, instant
+from ansible_collections.tidegate.release.plugins.module_utils.activation import back_out
 from ansible_collections.tidegate.release.plugins.module_utils.instant import await_switch
 from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError
 from ansible_collections.tidegate.release.plugins.module_utils.release_hooks import Terms
@@ -218,3 +219,69 @@ def test_the_hook_prepare_runs_once_for_a_switch(host: Host, monkeypatch: pytest
     tell(host, 2 * AHEAD)
     assert host.collect(two, ONE)["state"] == "started"
     assert host.calls == ["start 1.0", "prepare", "stop 1.0", "start 2.0"]
+
+
+# --- going back at one instant ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def upgraded(armed: Host) -> Host:
+    """2.0 is live, and 1.0 was before; the host is armed to go back."""
+    tell(armed, 2 * AHEAD)
+    armed.collect(TWO, ONE)
+    armed.confirm(TWO, ONE)
+    assert armed.arm_back(TWO, ONE)["state"] == "armed"
+    assert (armed.live, armed.running) == ("2.0", "2.0")
+    return armed
+
+
+def returned(host: Host, changed: bool) -> bool:
+    await_switch(host.home, 30)
+    answer = host.back_out(TWO, ONE)
+    assert (answer["state"], answer["changed"]) == ("backed_out", changed), answer
+    assert not host.home.armed.exists()
+    return (host.live, host.running, host.home.strangers()) == ("1.0", "1.0", [])
+
+
+def test_it_goes_back_at_the_instant_by_its_own_clock(upgraded: Host) -> None:
+    assert tell(upgraded, 2 * AHEAD)["state"] == "told"
+    assert returned(upgraded, changed=False)
+
+
+def test_without_a_word_it_stays_until_its_turn_comes(upgraded: Host) -> None:
+    assert returned(upgraded, changed=True)
+
+
+def test_what_waits_to_go_back_may_be_killed(upgraded: Host) -> None:
+    tell(upgraded, 60)
+    os.kill(int(said(upgraded)["group"]), signal.SIGKILL)
+    wait_until(lambda: not beside.alive(upgraded.home.armed))
+    assert returned(upgraded, changed=True)
+
+
+def test_a_way_back_that_was_interrupted_is_gone_to_its_end(upgraded: Host) -> None:
+    os.kill(int(said(upgraded)["group"]), signal.SIGKILL)
+    wait_until(lambda: not beside.alive(upgraded.home.armed))
+    upgraded.home.append("backed_out", TWO.id)  # and then the machine lost its power
+    upgraded.home.flip(upgraded.home.find(ONE.digest))
+    assert returned(upgraded, changed=True)
+
+
+def test_what_is_changed_while_it_waits_to_go_back_is_put_right_before(upgraded: Host) -> None:
+    before = upgraded.home.find(ONE.digest)
+    assert before is not None
+    version = before.tree / "version"
+    version.chmod(0o644)
+    version.write_text("9.9")
+    tell(upgraded, 2 * AHEAD)
+    await_switch(upgraded.home, 30)
+    assert "are not as archived" in said(upgraded)["why"]  # the controller's copies are gone, and come again when its turn does
+    answer, _trips = upgraded.switch(back_out, TWO, ONE)
+    assert (answer["state"], upgraded.live, upgraded.running) == ("backed_out", "1.0", "1.0")
+    assert version.read_text() == "1.0"
+
+
+def test_one_that_is_back_already_waits_for_no_instant(upgraded: Host) -> None:
+    upgraded.back_out(TWO, ONE)
+    assert upgraded.arm_back(TWO, ONE) == {"state": "backed_out", "changed": False, "version": "1.0"}
+    assert not upgraded.home.armed.exists()

@@ -39,6 +39,7 @@ SOUND = {
     "backout": [BACK, ASKING],
     "wait": [QUIET],
     "arm": [{"state": "armed", "changed": False, "clock": 5.0, "version": "1.0"}],
+    "arm_back": [{"state": "armed", "changed": False, "clock": 5.0, "version": "1.0", "took": 0.1}, ASKING],
     "tell": [{"state": "told", "changed": True, "clock": 5.0, "version": None}],
     "collect": [STARTED],
     "clock": [{"state": "clock", "clock": 5.0, "synchronised": True, "error": 0.01}],
