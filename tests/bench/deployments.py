@@ -209,15 +209,35 @@ def activation_skew(field: Field) -> Finding:
     rfc = _small(field, "2", field.count, together={"skew_milliseconds": 5000, "lead_seconds": 20}, confirm_minutes=0.25)
     deploy = field.command("tidegate.release.deploy", {"tidegate_rfc": rfc})
     killed = [sys.executable, str(_KILLED), "fire", "", "18", "group"]
+    waiters: list[float] = []
     with _busy():
-        subprocess.run([*killed, *deploy], env=field.environment, check=True, capture_output=True)
+        with subprocess.Popen([*killed, *deploy], env=field.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
+            while run.poll() is None:
+                waiters = max(waiters, _megabytes_of_waiters(), key=len)
+                time.sleep(1)
+        if run.returncode:
+            raise RuntimeError(f"the run that was to be killed ended with {run.returncode}")
         time.sleep(2 + 15 + 15)  # the instant, the time to confirm, and some more
     states = set(field.everywhere_says("cat /opt/tidegate/hello/current/file"))
     details = {"spread_of_the_flip": spreads, "spread_of_the_way_back": _spread(field), "hosts_run_then": sorted(states)}
+    details["megabytes_of_who_waits"] = {"hosts": len(waiters), "most": max(waiters, default=None)}
     ours, plain = costs["at one instant"].controller_cpu_seconds, costs[_PLAIN].controller_cpu_seconds
     details["controller_cpu_against_a_plain_wave"] = round(ours / plain, 2)
     print("".join(f"    {name}: {value}\n" for name, value in details.items()), end="", flush=True)
     return Finding(spreads["at one instant"], ("100 ms", 0.1), costs=costs, details=details)
+
+
+def _megabytes_of_waiters() -> list[float]:
+    """What each process takes that waits on a lab host for an instant, with what it shares with others
+    (RSS), as on a host there is one of it."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if any(os.readlink(fd).endswith("/opt/tidegate/hello/armed") for fd in (process / "fd").iterdir()):
+                lines = (process / "smaps_rollup").read_text().splitlines()
+                own = [int(line.split()[1]) for line in lines if line.startswith(("Private_", "Shared_"))]
+                found.append(round(sum(own) / 1024, 1))
+    return found
 
 
 def _spread(field: Field) -> float:

@@ -18,6 +18,7 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -380,12 +381,33 @@ def bring_machine_to_level(reader: Reader, digest: str) -> None:
         assert [debt.duty for debt in debts(cmdb, settled=False) if debt.rfc == "CHG0099001"] == ["spares"]
 
 
+def watch_tills(fleet: Fleet, reader: Reader) -> None:
+    """A Prometheus that has the page's own configuration, from when that is written."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    reader.environment["PROMETHEUS_URL"] = f"http://127.0.0.1:{port}"
+
+    def start() -> None:
+        program = shutil.which("prometheus")
+        if program is None:
+            pytest.skip("needs Prometheus (apt install prometheus)")
+        own = [f"--config.file={reader.folder}/prometheus.yml", f"--storage.tsdb.path={reader.folder}/prometheus"]
+        with (reader.folder / "prometheus.log").open("wb") as log:
+            process = subprocess.Popen([program, *own, f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=log)
+        reader.until_the_end.callback(process.wait)
+        reader.until_the_end.callback(process.kill)
+
+    reader.first["tidegate.release.archive"] = start
+
+
 BEFORE: dict[str, Callable[[Fleet, Reader], None]] = {
     "running-service": install_board,
     "data": start_database,
     "adopt": old_way,
     "containers": a_registry,
     "spares": a_bench,
+    "metrics": watch_tills,
 }
 AFTER: dict[str, Callable[[Fleet, Path], None]] = {
     "secrets": token_is_nowhere,
