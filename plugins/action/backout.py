@@ -12,3 +12,8 @@ class ActionModule(SwitchAction):
     """Bring the host back."""
 
     module = step = "backout"
+
+    @property
+    def begins(self) -> bool:
+        """See :class:`HostAction`: what the word of an instant has begun is brought to its end."""
+        return not self._task.args.get("told")

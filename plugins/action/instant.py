@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -29,6 +31,8 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.steps.instant imp
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import Sources
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.wait import Wait
 
+_LOOK = 2.0  # seconds between two looks at whether another controller was interrupted
+
 
 class ActionModule(TidegateAction):
     """Say at which instant the armed hosts of the open wave switch, or that they don't; or wait until they have to be armed."""
@@ -47,10 +51,11 @@ class ActionModule(TidegateAction):
             with Sources(dsl, required_setting(options, "cmdb"), policy, utc_now(), kept_in_run()) as sources:
                 return make_wave_check(sources)(*asked)
 
-        about = InstantTerms(int(context.CLIARGS.get("forks") or 1), open_change(rfc), check, Wait(utc_now, interrupted))
         with Cmdb.open(required_setting(options, "cmdb")) as cmdb:
             journal = InstantJournal(cmdb)
             deployment = journal.driven_by(rfc_number(rfc), Holder.this_run())
+            wait = Wait(utc_now, interrupted if deployment.epoch is None else self._stop_of_any(cmdb, deployment))
+            about = InstantTerms(int(context.CLIARGS.get("forks") or 1), open_change(rfc), check, wait)
             if options["back"]:
                 return self._set_back(journal, deployment, str(task_vars["inventory_hostname"]), about)
             if options["step"] == "wait":
@@ -63,6 +68,20 @@ class ActionModule(TidegateAction):
     def _set_back(self, journal: InstantJournal, deployment: Deployment, host: str, about: InstantTerms) -> dict[str, Any]:
         wave = journal.target(deployment.run, host).wave
         return _result(*set_instant_back(journal, deployment, wave, about.at_once, interrupted(), utc_now()))
+
+    def _stop_of_any(self, cmdb: Cmdb, deployment: Deployment) -> Callable[[], str]:
+        """Why somebody has interrupted any of several controllers, looked at now and then."""
+        from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.slice_journal import SliceJournal  # noqa: PLC0415 - as below
+        from ansible_collections.tidegate.release.plugins.plugin_utils.steps import slices  # noqa: PLC0415 - for one controller of several
+
+        journal, seen = SliceJournal(cmdb), {"at": 0.0, "why": ""}
+
+        def stop() -> str:
+            if time.monotonic() - float(seen["at"]) >= _LOOK:
+                seen.update(at=time.monotonic(), why=slices.stop_of(journal, deployment.run, slices.Waiting(utc_now, interrupted)))
+            return interrupted() or str(seen["why"])
+
+        return stop
 
     def _meet(self, cmdb: Cmdb, deployment: Deployment, host: str) -> bool:
         """Wait until every controller of several has armed its hosts of the wave; return whether the instant is to be set, or is."""

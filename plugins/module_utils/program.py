@@ -106,12 +106,23 @@ def carry_out(order: dict[str, Any], rest: BinaryIO) -> dict[str, Any]:
         from .instant import await_switch
 
         await_switch(home, _PATIENCE)
+    said = _said_at_instant(home) if order.get("told") else {}
     if order["operation"] in ("activate", "arm", "arm_back", "backout") and not home.is_superseded(order["token"]):
         remove(home.armed)  # who waits there for an instant has the home, and gives up both
     with home.locked(_PATIENCE):
         do = {"stage": _stage, "read": _read_outside, "baseline": _read_outside}.get(order["operation"], _switch)
         answer = do(home, order, rest)
+    own = said.get("answer")
+    if answer["state"] == "backed_out" and isinstance(own, dict) and said.get("deployment") == order["deployment"]:
+        answer = {**own, **{key: value for key, value in answer.items() if value}} if own.get("state") == "backed_out" else answer
     return {**answer, "clock": time.time()}
+
+
+def _said_at_instant(home: ReleaseHome) -> dict[str, Any]:
+    """What the process says that waited here for an instant; a host that it has brought back has nothing more to say by itself."""
+    from . import beside
+
+    return beside.peek(home.armed)
 
 
 def _adopt(order: dict[str, Any]) -> dict[str, Any]:

@@ -29,6 +29,12 @@ extends_documentation_fragment:
   - tidegate.release.homes.root
   - tidegate.release.homes.host
   - tidegate.release.homes.settings
+options:
+  told:
+    description: Whether hosts may have been told an instant at which they go back. Those that were are waited for and looked at
+      although somebody has interrupted the run; the others go back as always.
+    type: bool
+    default: false
 seealso:
   - module: tidegate.release.plan
   - module: tidegate.release.gate

@@ -13,7 +13,7 @@ from typing import Any, cast
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions import together
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
-from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, NotFoundError, StateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, NotFoundError, StateError, TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import IMPLEMENT
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import Change
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
@@ -23,7 +23,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.instant_j
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout, Share, Together
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import HostState
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.together import Armed
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps import gate
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps import gate, instant
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import WaveStart
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.gate import look_at_wave
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.instant import (
@@ -123,7 +123,8 @@ class Bed:
 
 @pytest.fixture
 def bed(cmdb_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bed]:
-    monkeypatch.setattr(gate, "cleared_fingerprint", lambda *_: Named.fingerprint)
+    for module in (gate, instant):
+        monkeypatch.setattr(module, "cleared_fingerprint", lambda *_: Named.fingerprint)
     with Cmdb.open(cmdb_url, create=True) as cmdb:
         yield Bed(cmdb)
 
@@ -338,16 +339,70 @@ def test_an_rfc_that_can_not_be_read_sets_no_instant(bed: Bed, monkeypatch: pyte
 
 
 def test_hosts_that_missed_the_instant_that_others_were_told_follow_soon(bed: Bed) -> None:
-    armed_for(bed, 300)
+    armed_for(bed, 30)
     bed.word()
+    bed.step(together.Fire, "web1")
     bed.take_over()
-    bed.slept = timedelta()
-    bed.name(bed.now - timedelta(seconds=5))
+    bed.slept = timedelta(seconds=40)
+    late = {"state": "failed", "changed": False, "detail": "it did not switch at the instant"}
     for host in HOSTS:
-        bed.step(together.Arm, host)
+        bed.step(together.Arm, host, collect=late)
     at, _said = bed.word()
     assert at is not None
     assert at > bed.now
+
+
+def test_an_instant_that_nobody_was_told_is_not_kept_by_hosts_that_come_late(bed: Bed) -> None:
+    at = armed_for(bed, 30)
+    bed.word()  # and then the controller was killed, before it told anybody
+    bed.take_over()
+    assert bed.word()[1] == "wave 1 of 1: no host of 3 could be armed"
+    bed.take_over()
+    for host in HOSTS:
+        bed.step(together.Arm, host)
+    assert bed.word()[0] == at
+    bed.take_over()
+    bed.slept = timedelta(seconds=40)
+    for host in HOSTS:
+        bed.step(together.Arm, host)
+    assert "can't switch before" in bed.word()[1]
+
+
+def test_an_rfc_that_lost_its_instant_since_it_was_cleared_switches_nobody(bed: Bed) -> None:
+    armed_for(bed, 300)
+    bed.rfc = Named(None, fingerprint="edited")
+    assert "the RFC was edited since it was cleared" in bed.word()[1]
+
+
+def test_who_can_not_find_out_when_to_arm_arms_nobody(bed: Bed) -> None:
+    bed.rfc = Named(bed.now + timedelta(hours=1), fingerprint="edited")
+    assert "the RFC was edited since it was cleared" in bed.await_arming()
+    assert bed.step(together.Arm, "web1")["skipped"]
+    assert "the RFC was edited since it was cleared" in bed.word()[1]
+
+
+def test_a_cmdb_that_is_away_for_a_moment_does_not_end_the_wait(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    bed.name(bed.now + timedelta(minutes=14))
+    asked: list[int] = []
+
+    def away(*_: Any) -> None:
+        asked.append(1)
+        raise TidegateError("the CMDB can't be reached")
+
+    monkeypatch.setattr(bed.journal, "renew", away)
+    assert "to be armed at" in bed.await_arming()
+    assert len(asked) >= 3
+
+
+def test_who_is_interrupted_while_the_wave_is_checked_tells_nobody(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    armed_for(bed, 60)
+
+    def check(*_: Any) -> WaveStart:
+        bed.interrupted = "somebody pressed Ctrl-C"
+        return WaveStart("")
+
+    monkeypatch.setattr(instant, "check_start", check)
+    assert bed.word() == (None, "wave 1 of 1: somebody pressed Ctrl-C")
 
 
 def test_a_wave_before_the_last_waits_for_no_instant(cmdb_url: str, bed: Bed) -> None:
@@ -375,6 +430,14 @@ def up(bed: Bed, *others: str) -> None:
 
 def word_back(bed: Bed, interrupted: str = "") -> tuple[datetime | None, str]:
     return set_instant_back(bed.journal, bed.journal.deployment(bed.run.deployment), 1, 5, interrupted, bed.now)
+
+
+def set_instant_back_before(bed: Bed, owed: str) -> str:
+    """What is said of the instant of the wave before that of a host which is owed."""
+    with pytest.MonkeyPatch.context() as patch:
+        found = [replace(t, wave=2, state=HostState.OWED) if t.host == owed else t for t in bed.journal.targets(bed.run.deployment)]
+        patch.setattr(bed.journal, "targets", lambda _deployment: found)
+        return word_back(bed)[1]
 
 
 def test_a_wave_goes_back_at_one_instant(bed: Bed) -> None:
@@ -416,6 +479,8 @@ def test_a_way_back_is_closed_by_no_window_and_by_an_interruption(bed: Bed) -> N
 def test_no_wave_goes_back_before_the_one_behind_it(bed: Bed) -> None:
     up(bed, "web2")
     assert bed.journal.batches("CHG0001", "backout-together") == [["web1", "web3"]]
+    bed.step(together.Arm, "web1", back=True)
+    assert "hosts of a wave behind it are not back" in set_instant_back_before(bed, "web2")
     targets = [replace(target, wave=number) for number, target in enumerate(bed.journal.targets(bed.run.deployment), 1)]
     assert bed.journal._in_step([["web3"], ["web2"], ["web1"]], targets) == [["web3"]]
 

@@ -53,6 +53,9 @@ class SwitchAction(HostAction):
             self.await_others(journal)
             if stop := interrupted():
                 return self.not_begun(stop)
+        told = {"told": True} if self.step == "backout" and self._was_told(journal, deployment) else {}
+        if self.step == "backout" and not told and (stop := interrupted()):
+            return self.not_begun(stop)
         target = step.begin(journal)(self._run, self._host, utc_now())
         if target is None:
             return {"changed": False, "skipped": True}
@@ -60,8 +63,6 @@ class SwitchAction(HostAction):
         if self._guarded and self.step == "confirm":
             connect_anew(self._connection)
         if self.step == "backout":
-            word = journal.word(self._run, target.wave) if deployment.rollout.together else None
-            told = {"told": True} if word is not None and self._host in word.hosts else {}
             answer = self.switch(deployment, target.previous_digest, **told)
         else:
             answer = self.advance(deployment, target.previous_digest, unknown=target.state in UNKNOWN)
@@ -74,6 +75,14 @@ class SwitchAction(HostAction):
         noted = as_remark(detail) if state is HostState.BACKED_OUT else detail
         step.end(journal)(self._run, self._host, state, noted, utc_now())
         return {**self.outcome(answer, state, detail, target.wave), **warned}
+
+    def _was_told(self, journal: Journal, deployment: Deployment) -> bool:
+        """Whether this run has told the host an instant at which it goes back."""
+        if deployment.rollout.together is None:
+            return False
+        target = journal.target(self._run, self._host)
+        word = journal.word(self._run, target.wave)
+        return word is not None and self._host in word.hosts and target.state is HostState.BACKING_OUT
 
     def _switch_device(self, journal: Journal, deployment: Deployment) -> dict[str, Any]:
         """Do the step with the host's device, when no other that is redundant with it is at it."""

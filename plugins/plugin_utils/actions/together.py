@@ -81,6 +81,9 @@ class Arm(TogetherAction):
         if self.options["back"]:
             return self._arm_back(together)
         target = self._journal.arming(self._run, self._host, utc_now())
+        word = self._journal.word(self._run, target.wave)
+        if word is not None and word.at is None:
+            return {"changed": False, "skipped": True, "msg": f"{self._host} is not armed: {word.why}"}
         if target.state in (*UNKNOWN, HostState.ACTIVE):
             self._journal.activating(self._run, self._host, utc_now())
             answer = self.ask("collect", target, unknown=True)

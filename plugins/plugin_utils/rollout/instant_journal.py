@@ -71,12 +71,15 @@ class InstantJournal(Journal):
         mine = [row for row in rows if row.data["token"] == run.shared and row.host in still and row.at > now - timedelta(seconds=patience)]
         return {row.host: Armed(**{name: value for name, value in row.data.items() if name != "token"}) for row in mine}
 
-    def fired(self, deployment_id: int, wave: int) -> bool:
-        """Whether hosts of a wave were ever told an instant, by whatever run."""
+    def was_told(self, deployment_id: int, wave: int, instant: datetime) -> bool:
+        """Whether hosts of a wave may have been told this very instant, by whatever run."""
         j = self._t.journal.c
+        about = (j.deployment_id == deployment_id, j.wave == wave)
         with self._cmdb.read() as connection:
-            asked = sa.select(j.seq).where(j.deployment_id == deployment_id, j.wave == wave, j.event == FIRE).limit(1)
-            return connection.execute(asked).first() is not None
+            asked = sa.select(j.seq, j.data).where(*about, j.event == FIRE).order_by(j.seq)
+            fired = [row.seq for row in connection.execute(asked) if datetime.fromisoformat(row.data["at"]) == instant]
+            told = sa.select(j.seq).where(*about, j.event == HostState.ACTIVATING, j.seq > min(fired)).limit(1) if fired else None
+            return told is not None and connection.execute(told).first() is not None
 
     def fire(self, run: Run, wave: int, at: datetime, hosts: Collection[str], now: datetime, *, back: bool = False) -> None:
         """The armed ``hosts`` of a wave are told the instant ``at`` from now on. Raises :class:`StateError` when that can't be any more;

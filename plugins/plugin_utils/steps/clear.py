@@ -41,6 +41,7 @@ from ..rfc.source import load_rfc
 from ..rollout.constraints import Neighbours, asks_for_others, plan_input
 from ..rollout.deployments import Deployments
 from ..rollout.guard import confirm_fault, confirm_remark
+from ..rollout.instant_journal import InstantJournal
 from ..rollout.planner import Plan, plan_waves
 from ..rollout.states import LATE
 from ..rollout.together import instant_fault, together_fault
@@ -437,11 +438,25 @@ def _planned(
         rollout = replace(late.deployment.rollout, constraints=replace(rollout.constraints, canary_hosts=()))
         rfc = replace(rfc, instant=None)  # which is over for who is late
     elif begun is not None:
-        return None, tuple(tuple(wave) for wave in begun), None
+        return None, tuple(tuple(wave) for wave in begun), _instant_to_come(cmdb, rfc, facts)
     if not cis:
         return None, (), None
     plan = _plan_of(cmdb, rfc, cis, replace(facts.policy, rollout=rollout), facts)
     return plan, plan.waves, rfc.instant
+
+
+def _instant_to_come(cmdb: Cmdb, rfc: Rfc, facts: Facts) -> datetime | None:
+    """The instant of the last wave of a deployment that has begun; ``None`` when hosts were told it, or the RFC names none.
+
+    Raises :class:`TidegateError` when the deployment's hosts are switched one by one.
+    """
+    journal = InstantJournal(cmdb)
+    current = journal.latest(rfc.number)
+    if current is None or rfc.instant is None or journal.round_start(current.id) > 1:
+        return None
+    if current.rollout.together is None:
+        raise TidegateError(instant_fault(facts.package.manifest if facts.package else {}, current.rollout, rfc.instant))
+    return None if journal.was_told(current.id, len(journal.waves(current.id)), rfc.instant) else rfc.instant
 
 
 def _plan_of(cmdb: Cmdb, rfc: Rfc, cis: Sequence[Mapping[str, Any]], policy: Policy, facts: Facts) -> Plan:

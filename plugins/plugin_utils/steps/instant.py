@@ -12,8 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from ..errors import StateError, TidegateError
+from ..errors import ConflictError, StateError, TidegateError
 from ..report.progress import counted
+from ..rfc.register import cleared_fingerprint
 from ..rfc.source import Change
 from ..rollout import states
 from ..rollout.deployments import Deployment, Said
@@ -30,6 +31,9 @@ _FORKS = 5  # hosts that another controller tells at once, unless somebody has s
 _SPARE = timedelta(minutes=5)  # besides wave_minutes, for arming before an instant that the RFC names
 _TELLING = timedelta(minutes=1)  # besides what telling takes, between telling and such an instant
 
+_NOT_BACK = (HostState.BACKING_OUT, HostState.OWED)
+_UNKNOWN = "it could not be found out at which instant its hosts are to switch"
+
 
 @dataclass(frozen=True)
 class InstantTerms:
@@ -44,12 +48,16 @@ class InstantTerms:
 
 def await_arming(journal: InstantJournal, deployment: Deployment, terms: InstantTerms) -> str:
     """Wait until the hosts of the open wave have to be armed for the instant that the RFC names; return a sentence for people, which is
-    empty when there was nothing to wait for."""
+    empty when there was nothing to wait for. Where that can't be found out nobody is armed, and the journal has why."""
     wave = look_at_wave(journal, deployment)
     try:
-        named = _named(journal, deployment, wave, terms.change)
-    except TidegateError:
-        return ""  # said when the instant is to be set
+        named = _named(journal, deployment, wave, terms)
+    except ConflictError:
+        raise
+    except TidegateError as error:
+        if wave.number is not None and journal.word(deployment.run, wave.number) is None:
+            journal.withdrawn(deployment.run, wave.number, f"{_UNKNOWN}: {error}", terms.wait.now())
+        return f"{_label(wave)}: {_UNKNOWN}: {error}"
     if named is None:
         return ""
     begin = named - timedelta(minutes=deployment.rollout.wave_minutes) - _SPARE
@@ -81,6 +89,8 @@ def set_instant_back(
     There is no quorum: who is not armed goes back at once, after the others.
     """
     together, about = deployment.rollout.together, f"wave {wave}"
+    if any(target.wave > wave and target.state in _NOT_BACK for target in journal.targets(deployment.id)):
+        return None, f"{about}: hosts of a wave behind it are not back, so each goes back when its turn comes"
     armed = journal.armed_hosts(deployment.run, wave, now, back=True) if not interrupted else {}
     if together is None or deployment.state is not DeploymentState.BACKING_OUT or not armed:
         return None, f"{about}: {interrupted or 'no host could be armed, so each goes back when its turn comes'}"
@@ -93,7 +103,7 @@ def set_instant_back(
 def _decide(journal: InstantJournal, deployment: Deployment, wave: OpenWave, number: int, terms: InstantTerms) -> Said:
     word, named = _word(journal, deployment, wave, terms), None
     try:
-        named = _named(journal, deployment, wave, terms.change)
+        named = _named(journal, deployment, wave, terms)
         if named is not None and word.seconds is not None:
             what = f"{_label(wave)}, which is armed, to be told the instant {named.isoformat()} of the RFC"
             wait_until(journal, deployment.run, named - timedelta(seconds=word.seconds) - _TELLING, what, terms.wait)
@@ -102,15 +112,17 @@ def _decide(journal: InstantJournal, deployment: Deployment, wave: OpenWave, num
             done = frozenset(target.host for target in journal.targets(deployment.id) if target.state is HostState.ACTIVE)
             stop = check_start(journal, terms.change, deployment, terms.opens, Wave(tuple(sorted(hosts)), done)).stop
             word = Word(None, stop) if stop else word
+    except ConflictError:
+        raise
     except TidegateError as error:
-        word = Word(None, f"it could not be found out at which instant its hosts are to switch: {error}")
+        word = Word(None, f"{_UNKNOWN}: {error}")
     now, why = terms.wait.now(), word.why
     if word.seconds is not None:
         at = now + timedelta(seconds=word.seconds)
-        if named is not None:
-            at, why = named, _too_late(named, at)
-        elif deployment.epoch is not None:  # by the clock that all controllers have in common
+        if deployment.epoch is not None:  # by the clock that all controllers have in common
             at += timedelta(seconds=_HEARD - journal.clock_apart()[0])
+        if named is not None:
+            at, why = named, _too_late(named, at) or terms.wait.interrupted()
         armed = journal.armed_hosts(deployment.run, number, now)
         try:
             if not why:
@@ -134,15 +146,18 @@ def _word(journal: InstantJournal, deployment: Deployment, wave: OpenWave, terms
     return decide_instant(together, len(hosts), journal.armed_hosts(deployment.run, number, terms.wait.now()).values(), up, told)
 
 
-def _named(journal: InstantJournal, deployment: Deployment, wave: OpenWave, change: Change) -> datetime | None:
+def _named(journal: InstantJournal, deployment: Deployment, wave: OpenWave, terms: InstantTerms) -> datetime | None:
     """The instant that the RFC names, for the last wave of its plan; ``None`` for every other one, and once it was kept by some hosts, as
-    the rest and the late ones are to follow soon. Raises :class:`TidegateError` when the RFC can't be read."""
+    the rest and the late ones are to follow soon. Raises :class:`TidegateError` when the RFC can't be read, or is not as it was cleared."""
     if wave.number is None or wave.number != wave.of or journal.round_start(deployment.id) > 1:
         return None
     if all(target.state in (*UP, *states.LEFT_OUT) for target in wave.hosts):
         return None
-    instant = change.read().instant
-    return None if instant is None or journal.fired(deployment.id, wave.number) else instant
+    rfc = terms.change.read()
+    if cleared_fingerprint(journal.cmdb, rfc.number) != rfc.fingerprint:
+        raise TidegateError("the RFC was edited since it was cleared; run deploy again to have it cleared as it is now")
+    over = rfc.instant is not None and rfc.instant <= terms.wait.now() and journal.was_told(deployment.id, wave.number, rfc.instant)
+    return None if over else rfc.instant
 
 
 def _too_late(named: datetime, earliest: datetime) -> str:

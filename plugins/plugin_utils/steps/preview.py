@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..calendar.model import timetable
+from ..clearance.controls.window import ARMING
 from ..clearance.facts import Facts
 from ..errors import NotFoundError, TidegateError
 from ..report.progress import counted, words
@@ -112,7 +113,7 @@ def _starts(facts: Facts, rfc: Rfc) -> tuple[dict[int, str], list[str]]:
         remarks.append(times.fault)
         times = timetable((times.opens, rfc.end_date), facts.waves, lengths, facts.calendars, rfc.release)
     starts = {number: start.isoformat(timespec="minutes") for number, start in enumerate(times.starts, 1)}
-    if facts.instant is not None and times.starts and times.starts[-1] >= facts.instant:
+    if facts.instant is not None and times.starts and times.starts[-1] + ARMING > facts.instant:
         remarks.append(f"the instant {facts.instant.isoformat()} of its RFC is before wave {len(starts)} can begin")
     return starts if facts.calendars.windows is not None else {}, [*remarks, *([times.fault] if times.fault else [])]
 

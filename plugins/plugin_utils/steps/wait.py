@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ..activity import note
+from ..errors import ConflictError, TidegateError
 from ..rollout.deployments import Run
 from ..rollout.journal import Journal
 
@@ -44,4 +45,9 @@ def wait_until(journal: Journal, run: Run, moment: datetime, what: str, wait: Wa
         wait.sleep(min(_LOOK, left))
         if wait.monotonic() - renewed >= RENEWAL:
             renewed = wait.monotonic()
-            journal.renew(run, wait.now())
+            try:
+                journal.renew(run, wait.now())
+            except ConflictError:
+                raise
+            except TidegateError:
+                continue  # a CMDB that is away for a moment is asked again, long before the lease is over

@@ -50,6 +50,7 @@ START = datetime(2027, 3, 1, 22, tzinfo=UTC)
 END = START + timedelta(hours=4)
 TICK = timedelta(microseconds=1)
 MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
 OTHER_CHANGE = Planned("CHG0030002", -2, "shop", "3.1", "Shop", START, END, START, ("web1",), ("ams",))
 NIGHT = Event("night", START, END, frozenset({"ams"}))
 LATER_NIGHT = Event("later night", START + timedelta(hours=1), END, frozenset({"ams"}))
@@ -204,7 +205,9 @@ def test_what_is_in_order_is_granted() -> None:
         ("window", {"calendars": Calendars(windows=(replace(NIGHT, start=START + TICK),), freezes=())}),
         ("window", {"calendars": Calendars(windows=(replace(NIGHT, end=START + 5 * MINUTE - TICK),), freezes=())}),
         ("window", {"calendars": Calendars(windows=(replace(NIGHT, releases=frozenset({"other"})),), freezes=())}),
-        ("window", {"instant": START + 5 * MINUTE}),
+        ("window", {"instant": START + 6 * MINUTE - TICK}),
+        ("window", {"instant": END - 5 * MINUTE + TICK}),
+        ("window", {"instant": START + 2 * HOUR, "calendars": Calendars((replace(NIGHT, end=START + 30 * MINUTE), LATER_NIGHT), ())}),
         ("window", {"instant": START - TICK}),
         ("window", {"instant": START + 20 * MINUTE, "calendars": Calendars((replace(NIGHT, end=START + 20 * MINUTE), LATER_NIGHT), ())}),
         ("freeze", {"instant": START + 20 * MINUTE, "calendars": Calendars(freezes=(replace(NIGHT, start=START + 25 * MINUTE - TICK),))}),
@@ -351,7 +354,7 @@ def test_a_freeze_in_the_middle_of_a_plan_that_overruns_the_window_is_found() ->
 
 
 def test_an_instant_that_the_last_wave_can_keep_stands_in_nobodys_way() -> None:
-    assert result("window", facts(instant=START + 5 * MINUTE + TICK)).result is Result.PASS
+    assert result("window", facts(instant=START + 6 * MINUTE)).result is Result.PASS
     frozen = Calendars(freezes=(replace(NIGHT, start=START + 25 * MINUTE),))
     assert result("freeze", facts(instant=START + 20 * MINUTE, calendars=frozen)).result is Result.PASS
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import datetime, timedelta
 
-from ...calendar.model import Sites, Timetable, open_spans, timetable
+from ...calendar.model import Sites, Timetable, duration, open_spans, timetable
 from ...policy.model import Waivable
 from ...rfc.model import Rfc
 from ...rollout.options import Rollout
@@ -94,16 +94,25 @@ def _timetable(facts: Facts, rfc: Rfc) -> Timetable:
     return timetable((facts.now, rfc.end_date), waves, _rollout(facts).lengths(len(waves)), calendars, rfc.release)
 
 
+ARMING = timedelta(minutes=1)
+"""What arming hosts and telling them an instant takes, at least."""
+
+
 def _instant_fault(facts: Facts, rfc: Rfc, plan: Timetable) -> str:
     """That the last wave can't switch at the instant that the RFC names, as a sentence; empty when it can."""
     if facts.instant is None or not plan.starts:
         return ""
     named, number = facts.instant.isoformat(), len(plan.starts)
-    if plan.starts[-1] >= facts.instant:
-        return f"wave {number} of {number} can't begin before {plan.starts[-1].isoformat()}, and is to switch at the instant {named}"
+    begin, length = plan.starts[-1], _rollout(facts).lengths(number)[-1]
+    if begin + ARMING > facts.instant:
+        return f"wave {number} of {number} can't begin before {begin.isoformat()}, and is to switch at the instant {named}"
     calendars, whole = facts.known(facts.calendars, "calendars"), (facts.now, rfc.end_date)
-    if not any(first <= facts.instant < last for first, last in open_spans(_sites(facts)[-1], whole, calendars, rfc.release)):
-        return f"no window of wave {number} of {number} is open at the instant {named}"
+    spans = open_spans(_sites(facts)[-1], whole, calendars, rfc.release)
+    if not any(first <= begin and facts.instant + length <= last for first, last in spans):
+        return (
+            f"wave {number} of {number} begins at {begin.isoformat()}, and no window is open from then until {duration(length)} after the "
+            f"instant {named}"
+        )
     return ""
 
 
