@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -46,6 +46,23 @@ def together_fault(config: Mapping[str, Any], rollout: Rollout) -> str:
         f"{config['name']} {config['version']} brings {found[0]}, which takes as long as it takes, so its hosts can't be switched at one "
         "instant; leave it out of rollout.together.releases"
     )
+
+
+def quorum_fault(rollout: Rollout, sizes: Sequence[int]) -> str:
+    """That a wave may switch with so many hosts missing that its gate can't let them pass, as a sentence; empty when none may.
+
+    ``sizes``: the hosts of each wave.
+    """
+    for number, size in enumerate(sizes if rollout.together else (), 1):
+        together = rollout.together or Together()
+        missing = size - min(together.quorum.at_least(size), size)
+        borne = min(rollout.wave_budget.at_most(size), rollout.total_budget.at_most(sum(sizes)))
+        if missing > borne:
+            return (
+                f"rollout.together.quorum {together.quorum} lets wave {number} switch without {missing} of its {size} hosts, and "
+                f"rollout.budget lets {borne} of them fail, so its gate would stop all; correct one of the two"
+            )
+    return ""
 
 
 @dataclass(frozen=True)

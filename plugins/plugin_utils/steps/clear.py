@@ -44,7 +44,7 @@ from ..rollout.guard import confirm_fault, confirm_remark
 from ..rollout.instant_journal import InstantJournal
 from ..rollout.planner import Plan, plan_waves
 from ..rollout.states import LATE
-from ..rollout.together import instant_fault, together_fault
+from ..rollout.together import for_release, instant_fault, quorum_fault, together_fault
 from .sources import (
     Once,
     Sources,
@@ -442,6 +442,8 @@ def _planned(
     if not cis:
         return None, (), None
     plan = _plan_of(cmdb, rfc, cis, replace(facts.policy, rollout=rollout), facts)
+    if fault := quorum_fault(for_release(rollout, rfc.release), [len(wave) for wave in plan.waves]):
+        raise TidegateError(fault)
     return plan, plan.waves, rfc.instant
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +18,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.together 
     decide_instant,
     for_release,
     instant_fault,
+    quorum_fault,
     together_fault,
 )
 from hypothesis import given
@@ -69,6 +71,25 @@ def test_it_holds_for_the_releases_that_are_named() -> None:
     assert for_release(rollout, "web-shop").together
     assert for_release(rollout, "db").together is None
     assert for_release(Rollout(), "db").together is None
+
+
+@pytest.mark.parametrize(
+    ("quorum", "wave", "total", "fault"),
+    [
+        (Share(100, True), 0, 0, ""),
+        (Share(95, True), 0, 9, "without 1 of its 20 hosts, and rollout.budget lets 0 of them fail"),
+        (Share(95, True), 1, 0, "wave 2 switch without 1 of its 20 hosts"),
+        (Share(95, True), 1, 1, ""),
+        (Share(18), 1, 5, "without 2 of its 20 hosts, and rollout.budget lets 1"),
+        (Share(40), 0, 0, ""),
+    ],
+)
+def test_a_wave_switches_without_no_more_hosts_than_its_gate_lets_pass(quorum: Share, wave: int, total: int, fault: str) -> None:
+    rollout = Rollout(wave_budget=Share(wave), total_budget=Share(total), together=Together(quorum=quorum))
+    found = quorum_fault(rollout, [1, 20])
+    assert fault in found
+    assert bool(fault) == bool(found)
+    assert quorum_fault(replace(rollout, together=None), [1, 20]) == ""
 
 
 def test_an_instant_is_named_for_what_is_switched_at_one() -> None:

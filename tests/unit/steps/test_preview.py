@@ -63,6 +63,13 @@ def test_the_instant_of_the_rfc_is_that_of_the_last_wave(homes: Homes) -> None:
         shown(homes, homes.write("policy"), instant=instant.isoformat())
 
 
+def test_a_quorum_that_the_budget_contradicts_is_no_plan(homes: Homes) -> None:
+    rollout = {"canary": 2, "steps": [100], "order_by": None, "together": {"quorum": 1}}
+    with pytest.raises(TidegateError, match=r"lets wave 1 switch without 1 of its 2 hosts, and rollout\.budget lets 0 of them fail"):
+        shown(homes, homes.write("policy", rollout={**rollout, "budget": {"wave": 0, "total": 0}}))
+    assert shown(homes, homes.write("policy", rollout={**rollout, "budget": {"wave": 1, "total": 1}}))["waves"]
+
+
 def test_what_would_not_be_cleared_is_a_warning_and_what_no_plan_can_keep_an_error(homes: Homes) -> None:
     with Cmdb.open(str(homes.cmdb)) as cmdb:
         cmdb.relate([("web1", "db1", "depends_on"), ("db1", "web1", "depends_on")], "test")
