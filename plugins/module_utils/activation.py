@@ -170,6 +170,7 @@ def _is_back(home: ReleaseHome, before: Optional[Release]) -> bool:
 def switch_forward(home: ReleaseHome, target: Release, before: Optional[Release], order: Order, ready: Ready) -> dict[str, Any]:
     """Switch a host that is ``ready``; see :func:`activate`."""
     try:
+        home.require_room()
         _set_guard(home, target, before, order)
     except HostError as error:
         return _not_begun(home, target, before, order, str(error), untouched=ready.untouched)

@@ -9,6 +9,7 @@ The layout is described in docs/host.md. Only this file knows where things are.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -26,6 +27,7 @@ __all__ = ["DIGEST", "NAME", "VERSION", "HostError", "Release", "ReleaseHome", "
 
 NAME = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
 _RECORD = "release.json"
+_ROOM = 1 << 18  # bytes that hooks need at least, for what they note and say
 _LARGEST_RECORD = 256 << 20  # bytes: reading has to end
 _TOKEN = re.compile(rb"\s*([0-9]{1,18})\s*")
 
@@ -91,6 +93,20 @@ class ReleaseHome(HomeLog):
             yield
         finally:
             os.close(lock)
+
+    def require_room(self) -> None:
+        """Raise :class:`HostError` when not even small files can be written here: a switch would fail then, and so would the way back."""
+        probe = self.path / ".room"
+        try:
+            probe.unlink(missing_ok=True)
+            with open(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
+                stream.write(os.urandom(_ROOM))  # which no file system makes smaller
+        except OSError as error:
+            remedy = "make room there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "mend the file system"
+            raise HostError(f"nothing can be written to {self.path} ({error.strerror or error}); {remedy}") from None
+        finally:
+            with contextlib.suppress(OSError):
+                probe.unlink(missing_ok=True)
 
     # -- hooks -------------------------------------------------------------
 

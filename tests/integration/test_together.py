@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent import futures
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -192,6 +193,27 @@ def test_a_host_that_can_not_be_told_goes_back_when_it_is_reached(running: Fleet
     assert running.host_states("CHG7610") == {"web1": "backed_out", "web2": "owed", "web3": "backed_out"}
     play(running, rfc, "backout")
     assert running.served() == before
+
+
+def test_a_host_whose_disk_is_full_at_the_instant_keeps_what_it_had(running: Fleet) -> None:
+    """The others switch, the gate holds and says why, and the same command brings that host in when there is room again."""
+    running.write_policy(rollout={**ROLLOUT, "budget": {"wave": 0, "total": 0}, "together": {**TOGETHER, "lead_seconds": 20}})
+    rfc, before = prepare(running, 7612), running.served()["web2"]
+    filler = "/opt/tidegate/filler"
+    with futures.ThreadPoolExecutor(1) as pool:
+        deploy = pool.submit(play, running, rfc, succeeds=False)
+        wait_until(lambda: "instant" in running.run_on("web2", "ls /opt/tidegate/hello").split())
+        running.run_on("web2", f"cat /dev/zero >{filler} 2>/dev/null || true")
+        said = deploy.result()
+    try:
+        assert "nothing can be written to /opt/tidegate/hello (No space left on device); make room there" in said
+        assert running.served() == {**dict.fromkeys(running.hosts, "7612.0"), "web2": before}
+        assert running.state("CHG7612") == "held"
+    finally:
+        running.run_on("web2", f"rm {filler}")
+    play(running, rfc)
+    running.write_policy(rollout=ROLLOUT)
+    assert set(running.served().values()) == {"7612.0"}
 
 
 def test_hosts_that_were_told_switch_without_the_controller_and_the_same_command_goes_on(running: Fleet) -> None:

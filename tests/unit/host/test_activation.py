@@ -161,6 +161,20 @@ def test_a_release_that_can_not_be_stopped_and_still_serves_is_not_passed_off_as
     assert (host.live, host.running) == ("1.0", "1.0")
 
 
+def test_a_host_to_which_nothing_can_be_written_is_not_touched(host: Host) -> None:
+    host.deploy(ONE)
+    host.stage(TWO)
+    (host.home.path / ".room").mkdir()  # in whose place something small would be written
+    before = host.events
+    answer = host.activate(TWO, ONE)
+    assert (answer["state"], answer["changed"], host.live, host.running) == ("failed", False, "1.0", "1.0")
+    assert "nothing can be written to" in answer["detail"]
+    assert host.events == before
+    (host.home.path / ".room").rmdir()
+    assert host.activate(TWO, ONE)["state"] == "active"
+    assert host.home.strangers() == []
+
+
 def test_a_full_disk_at_the_last_entry_of_the_log_brings_the_old_release_back(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.deploy(ONE)
     host.stage(TWO)
