@@ -99,3 +99,19 @@ def test_with_the_lines_of_the_readme_a_verb_without_hosts_says_its_result_and_n
     )
     assert done.stderr == ""
     assert "hello 1.0 is sha256:" in done.stdout
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="isolated lab hosts need root")
+def test_a_run_whose_output_nobody_reads_any_more_ends_and_is_held(fleet: Fleet) -> None:
+    rfc = str(fleet.rfc("CHG0099", "99.0", fleet.archive("99.0")))
+    command = fleet.command("tidegate.release.deploy", {"tidegate_rfc": rfc})
+    with subprocess.Popen(command, env=fleet.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
+        assert run.stdout
+        lines: list[str] = []
+        while not any("99.0 to 3 hosts" in line for line in lines):
+            lines.append(run.stdout.readline())
+            assert lines[-1], lines
+        run.stdout.close()
+        assert run.wait(fleet.patience) != 0
+    assert fleet.state("CHG0099") == "held"
+    assert fleet.play("tidegate.release.deploy", {"tidegate_rfc": rfc}).returncode == 0

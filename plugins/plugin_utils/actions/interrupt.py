@@ -12,17 +12,19 @@ from __future__ import annotations
 import getpass
 import multiprocessing
 import os
+import select
 import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from ansible import constants as C
+from ansible.utils.display import Display
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SAYS = "\nInterrupted: no further host is started; hosts under way are waited for. Press Ctrl-C again to stop at once.\n"
@@ -43,10 +45,46 @@ def hold_on_signals() -> None:
     """
     if multiprocessing.parent_process() is not None or threading.current_thread() is not threading.main_thread():
         return
+    _outlive_readers()
     for number in _SIGNALS:
         before = signal.getsignal(number)
         if before is not signal.SIG_IGN and before is not None and not isinstance(before, _Hold):
             signal.signal(number, _Hold(before))
+
+
+def _outlive_readers() -> None:
+    """Let what nobody reads any more leave the mark too, as with ``| head`` or a log collector that ended.
+
+    Of ansible-core the thread that takes results ends by the failed write, and the run waits for it for ever.
+    """
+    display: Any = Display()
+    write = display.display
+    if getattr(write, "outlives", False):
+        return
+
+    def outliving(*args: Any, **options: Any) -> None:
+        try:
+            write(*args, **options)
+        except BrokenPipeError:
+            _leave_mark("nobody reads what it says any more")
+            _silence([descriptor for descriptor in (1, 2) if _is_unread(descriptor)])
+
+    outliving.outlives = True  # type: ignore[attr-defined]  # it is asked above
+    display.display = outliving
+
+
+def _is_unread(descriptor: int) -> bool:
+    """Whether it is a pipe or socket whose other end is closed."""
+    look = select.poll()
+    look.register(descriptor, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _descriptor, event in look.poll(0))
+
+
+def _silence(descriptors: Iterable[int]) -> None:
+    with suppress(OSError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for descriptor in descriptors:
+            os.dup2(nowhere, descriptor)
 
 
 class _Hold:
@@ -63,10 +101,7 @@ class _Hold:
         again = _Hold.first is not None and time.monotonic() > _Hold.first + _BOUNCE
         if number == signal.SIGHUP:
             # What is written to a terminal that is gone would end the run.
-            with suppress(OSError):
-                nowhere = os.open(os.devnull, os.O_WRONLY)
-                for descriptor in self._terminals:
-                    os.dup2(nowhere, descriptor)
+            _silence(self._terminals)
         elif again and os.getpid() == self._process:
             signal.signal(number, self._before)
             if callable(self._before):
@@ -76,17 +111,17 @@ class _Hold:
             return
         if _Hold.first is None:
             _Hold.first = time.monotonic()
-            _leave_mark(number)
+            _leave_mark(f"interrupted by {signal.Signals(number).name} ({_who()})")
             if os.getpid() == self._process:  # and not a worker that was forked a moment ago
                 with suppress(OSError):
                     os.write(2, _SAYS.encode())  # not by sys.stderr, which the signal may have interrupted
 
 
-def _leave_mark(number: int) -> None:
+def _leave_mark(why: str) -> None:
     """Write the flag, whole or not at all."""
     unfinished = _flag().with_suffix(f".{os.getpid()}")
     with suppress(OSError):
-        unfinished.write_text(f"interrupted by {signal.Signals(number).name} ({_who()})", encoding="utf-8")
+        unfinished.write_text(why, encoding="utf-8")
         unfinished.replace(_flag())
 
 

@@ -69,6 +69,34 @@ def test_a_terminal_that_closes_twice_ends_nothing_and_nohup_is_not_held_at_all(
     assert run("0", "nohup", "SIGHUP").stdout == "\n"
 
 
+READERLESS = """
+import sys
+from ansible.utils.display import Display
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.interrupt import hold_on_signals, interrupted
+
+hold_on_signals()
+hold_on_signals()
+sys.stdin.readline()  # until the reader is gone
+for line in range(3):
+    Display().display("x" * 100_000)
+print(interrupted(), file=sys.stderr)
+"""
+
+
+def test_output_that_nobody_reads_any_more_is_marked_and_ends_nothing() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", READERLESS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert process.stderr.read() == "nobody reads what it says any more\n"
+    assert process.returncode == 0
+
+
 def test_a_worker_catches_nothing(tmp_path: Path) -> None:
     program = tmp_path / "worker.py"
     program.write_text(
