@@ -27,6 +27,7 @@ __all__ = ["DIGEST", "NAME", "VERSION", "HostError", "Release", "ReleaseHome", "
 
 NAME = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
 _RECORD = "release.json"
+_PAGE = 4096
 _ROOM = 1 << 18  # bytes that hooks need at least, for what they note and say
 _LARGEST_RECORD = 256 << 20  # bytes: reading has to end
 _TOKEN = re.compile(rb"\s*([0-9]{1,18})\s*")
@@ -100,7 +101,7 @@ class ReleaseHome(HomeLog):
         try:
             probe.unlink(missing_ok=True)
             with open(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
-                stream.write(os.urandom(_ROOM))  # which no file system makes smaller
+                stream.write(os.urandom(_PAGE) * (_ROOM // _PAGE))
         except OSError as error:
             remedy = "make room there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "mend the file system"
             raise HostError(f"nothing can be written to {self.path} ({error.strerror or error}); {remedy}") from None
