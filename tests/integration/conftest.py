@@ -27,7 +27,9 @@ LONG = (
 # one; `make test-thorough` tries these.
 THOROUGH = {
     "test_role_kill_matrix.py": r"\[(drain|check)-|\[restore-controller|\[back_out-",
-    "test_resume.py": r"\[(planned--b|staged-web2|activating-web(1-b|3)|started-web3|active-|failed-|decided--b)",
+    "test_resume.py": r"\[(planned-|staging_decided--0|staged-web2|activating-web(1-b|3)|started-web3|active-|failed-|decided--b)",
+    "test_fwupd.py": r"\[goal(1|6|7|10|12)-",
+    "test_metrics.py": r"\[9\]",
     "test_late_journal.py": "postgresql",
     "test_journal_archive.py": "postgresql",
     "test_slices.py": "8104|8106|ctrl_c",
