@@ -51,8 +51,6 @@ class SwitchAction(HostAction):
             return self._by_people(journal, deployment)
         if self.step == "backout" and deployment.epoch is not None:
             self.await_others(journal)
-            if stop := interrupted():
-                return self.not_begun(stop)
         told = {"told": True} if self.step == "backout" and self._was_told(journal, deployment) else {}
         if self.step == "backout" and not told and (stop := interrupted()):
             return self.not_begun(stop)
