@@ -11,7 +11,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
-from ansible_collections.tidegate.release.plugins.plugin_utils.actions import together
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions import switch, together
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.switch import SwitchAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, NotFoundError, StateError, TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import IMPLEMENT
@@ -474,6 +475,35 @@ def test_a_way_back_is_closed_by_no_window_and_by_an_interruption(bed: Bed) -> N
     bed.step(together.Arm, "web1", back=True)
     assert word_back(bed, "somebody pressed Ctrl-C") == (None, "wave 1: somebody pressed Ctrl-C")
     assert word_back(bed)[0] is not None
+
+
+class BackOut(SwitchAction):
+    """The step on one host, which answers that it is back."""
+
+    step = "backout"
+
+    def __init__(self, bed: Bed, host: str) -> None:
+        self._run, self._host, self._cmdb = bed.run, host, bed.cmdb
+        self.asked: list[dict[str, Any]] = []
+
+    def switch(self, _deployment: Any, _previous: str | None, **arguments: Any) -> Any:
+        self.asked.append(arguments)
+        return {"state": "backed_out", "changed": True, "detail": "", "version": "1.0"}
+
+
+def test_who_was_told_to_go_back_is_looked_at_although_somebody_has_interrupted_the_run(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    up(bed)
+    bed.step(together.Arm, "web1", back=True)
+    bed.step(together.Arm, "web2", back=True)
+    word_back(bed)
+    bed.step(together.Fire, "web1", back=True)
+    monkeypatch.setattr(switch, "interrupted", lambda: "somebody pressed Ctrl-C")
+    deployment = bed.journal.deployment(bed.run.deployment)
+    told, others = BackOut(bed, "web1"), [BackOut(bed, "web2"), BackOut(bed, "web3")]
+    assert told.visit(bed.journal, deployment)["state"] == "backed_out"
+    assert told.asked == [{"told": True}]
+    assert all(one.visit(bed.journal, deployment)["skipped"] and one.asked == [] for one in others)
+    assert bed.states() == {"web1": "backed_out", "web2": "started", "web3": "started"}
 
 
 def test_no_wave_goes_back_before_the_one_behind_it(bed: Bed) -> None:

@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,20 @@ def test_a_release_goes_all_the_way(host: Host, tmp_path: Path, along: bool) -> 
     assert again["clock"] >= first["clock"]
     assert {**first, "clock": 0} == {**again, "clock": 0, "state": "backed_out", "changed": True}
     assert host.running is None
+
+
+def test_a_host_that_goes_back_at_an_instant_says_what_it_did_there(host: Host) -> None:
+    asked = orders(host, "stage")
+    orders(host, "stage", ONE.pack(asked["need"]))
+    orders(host, "activate")
+    orders(host, "confirm")
+    assert orders(host, "arm_back", terms=[60, 30])["state"] == "armed"
+    assert orders(host, "tell", at=time.time() + 10, terms=[60, 30])["state"] == "told"
+    assert host.running == "1.0"
+    answer = orders(host, "backout", told=True)
+    assert (answer["state"], answer["changed"], host.running) == ("backed_out", True, None)
+    assert [event for event in host.events if event == "backed_out"] == ["backed_out"]
+    assert orders(host, "backout", told=True)["changed"] is False
 
 
 @pytest.mark.parametrize(
