@@ -353,6 +353,23 @@ def test_hosts_that_missed_the_instant_that_others_were_told_follow_soon(bed: Be
     assert at > bed.now
 
 
+@pytest.mark.parametrize("named", ["the same, still to come", "another, over"])
+def test_only_the_instant_that_others_kept_is_over_for_the_rest(bed: Bed, named: str) -> None:
+    at = armed_for(bed, 200)
+    bed.slept = timedelta(seconds=100)
+    bed.word()
+    bed.step(together.Fire, "web1")
+    bed.take_over()
+    late = {"state": "failed", "changed": False, "detail": "it did not switch at the instant"}
+    for host in HOSTS:
+        bed.step(together.Arm, host, collect=late)
+    if named == "the same, still to come":
+        assert bed.word()[0] == at
+    else:
+        bed.name(at - timedelta(seconds=150))
+        assert "can't switch before" in bed.word()[1]
+
+
 def test_an_instant_that_nobody_was_told_is_not_kept_by_hosts_that_come_late(bed: Bed) -> None:
     at = armed_for(bed, 30)
     bed.word()  # and then the controller was killed, before it told anybody
