@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import NotFoundError, TidegateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout, Together
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.preview import host_sentence, preview, preview_lines
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import Sources
 from homes import NOW, Homes
@@ -81,3 +84,20 @@ def test_what_would_not_be_cleared_is_a_warning_and_what_no_plan_can_keep_an_err
     ]
     with pytest.raises(NotFoundError, match="selects no CI, so there is nothing to plan"):
         shown(homes, scope="[?class=='mainframe']")
+
+
+def test_the_instant_of_a_deployment_that_has_begun_is_asked_for_when_it_is_cleared_again(homes: Homes) -> None:
+    policy, instant = homes.write("policy", rollout={"together": {}}), (NOW + timedelta(minutes=1)).isoformat()
+    package = {"name": "hello", "version": "1.0", "digest": homes.digest}
+
+    def said(control: str, rollout: Rollout) -> str:
+        with Cmdb.open(str(homes.cmdb)) as cmdb:
+            journal = Journal(cmdb)
+            run = journal.begin("CHG0030001", package, [["web1"], ["db1"]], rollout, Holder.this_run(), NOW)
+        found = homes.clear(policy, instant=instant).clearance.controls
+        with Cmdb.open(str(homes.cmdb)) as cmdb:
+            Journal(cmdb).order_backout(run, "because", NOW)
+        return next(one.reason for one in found if one.name == control)
+
+    assert "can't begin before" in said("window", Rollout(together=Together()))
+    assert "is switched host by host" in said("plan", Rollout())
