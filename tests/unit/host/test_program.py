@@ -68,7 +68,8 @@ def test_a_host_that_goes_back_at_an_instant_says_what_it_did_there(host: Host) 
     orders(host, "confirm")
     assert orders(host, "arm_back", terms=[60, 30])["state"] == "armed"
     instant = time.time() + 10
-    assert orders(host, "tell", at=instant, terms=[60, 30])["state"] == "told"
+    told = orders(host, "tell", at=instant, terms=[60, 30])
+    assert told["state"] == "told"
     assert host.running == "1.0"
     answer = orders(host, "backout", told=True)
     assert (answer["state"], answer["changed"], host.running) == ("backed_out", True, None)
