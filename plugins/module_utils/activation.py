@@ -167,11 +167,14 @@ def _is_back(home: ReleaseHome, before: Optional[Release]) -> bool:
     return home.at_rest(before) and (live.id if live else None) == (before.id if before else None)
 
 
-def switch_forward(home: ReleaseHome, target: Release, before: Optional[Release], order: Order, ready: Ready) -> dict[str, Any]:
-    """Switch a host that is ``ready``; see :func:`activate`."""
+def switch_forward(
+    home: ReleaseHome, target: Release, before: Optional[Release], order: Order, ready: Ready, *, guarded: bool = False
+) -> dict[str, Any]:
+    """Switch a host that is ``ready``; see :func:`activate`. ``guarded``: it has its guard already, see :func:`set_guard`."""
     try:
         home.require_room()
-        _set_guard(home, target, before, order)
+        if not guarded:
+            set_guard(home, target, before, order)
     except HostError as error:
         return _not_begun(home, target, before, order, str(error), untouched=ready.untouched)
     home.append("activating", target.id, **order.entry(before=before.id if before else None, **ready.first))
@@ -297,7 +300,7 @@ def _still_started(home: ReleaseHome, target: Release, before: Optional[Release]
     """``target`` has come up before, and is well; it has a watch of its own from now on, and a guard, unless it was confirmed already."""
     try:
         if home.history().last != ("active", target.id):
-            _set_guard(home, target, before, order)
+            set_guard(home, target, before, order)
     except HostError as error:
         return fall_back(home, target, before, order, str(error))
     return _started(home, target, order, changed=False)
@@ -311,8 +314,11 @@ def _started(home: ReleaseHome, target: Release, order: Order, *, changed: bool)
     return {"state": "started", "changed": changed, "version": target.version}
 
 
-def _set_guard(home: ReleaseHome, target: Release, before: Optional[Release], order: Order) -> None:
-    """See to it that the host goes back by itself if the order says so; raises :class:`HostError` when nobody would."""
+def set_guard(home: ReleaseHome, target: Release, before: Optional[Release], order: Order, ahead: float = 0.0) -> None:
+    """See to it that the host goes back by itself if the order says so; raises :class:`HostError` when nobody would.
+
+    The time to confirm begins ``ahead`` seconds from now. A guard of a host that was not switched then finds nothing to do.
+    """
     if order.confirm_within <= 0:
         beside.end(home.guard)
         return
@@ -337,7 +343,7 @@ def _set_guard(home: ReleaseHome, target: Release, before: Optional[Release], or
     from .guard import start  # noqa: PLC0415 - few releases have one, and every host imports this
 
     try:
-        start(home.guard, order.confirm_within, go_back)
+        start(home.guard, ahead + order.confirm_within, go_back)
     except OSError as error:
         raise HostError(f"nothing would take this host back by itself ({error}); mend it, or set rollout.confirm_minutes to 0") from None
 

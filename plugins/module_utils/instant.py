@@ -24,6 +24,7 @@ from .activation import (
     make_ready,
     make_ready_back,
     redacted,
+    set_guard,
     switch_back,
     switch_forward,
 )
@@ -39,6 +40,7 @@ _FINE = 0.02  # seconds before it from which on nothing is looked at any more
 _LARGEST = 4096  # bytes of what says the instant
 
 Switch = Callable[[], dict[str, Any]]
+Compare = Callable[[float], Union[dict[str, Any], Switch]]
 
 
 @redacted
@@ -59,12 +61,13 @@ def arm(home: ReleaseHome, digest: str, previous: Optional[str], order: Order) -
     if isinstance(ready, dict):
         return ready
 
-    def compare() -> Union[dict[str, Any], Switch]:
+    def compare(at: float) -> Union[dict[str, Any], Switch]:
         again = make_ready(home, target, before, order, None, prepare=False)  # it may have been armed long ago
         if isinstance(again, dict):
             return again
         again = again._replace(repaired=[*ready.repaired, *again.repaired], first=ready.first)
-        return lambda: switch_forward(home, target, before, order, again)
+        set_guard(home, target, before, order, at - time.time())  # at the instant there is no time for it
+        return lambda: switch_forward(home, target, before, order, again, guarded=True)
 
     return {**_leave(home, order, compare, asked), "version": target.version}
 
@@ -83,7 +86,7 @@ def arm_back(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
     if ready.well:
         return switch_back(home, ready, order)
 
-    def compare() -> Union[dict[str, Any], Switch]:
+    def compare(_at: float) -> Switch:
         again = make_ready_back(home, digest, previous, order)
         again = again._replace(repaired=[*ready.repaired, *again.repaired])
         return lambda: switch_back(home, again, order)
@@ -91,10 +94,11 @@ def arm_back(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
     return {**_leave(home, order, compare, asked), "version": ready.before.version if ready.before else None}
 
 
-def _leave(home: ReleaseHome, order: Order, compare: Callable[[], Union[dict[str, Any], Switch]], asked: float) -> dict[str, Any]:
+def _leave(home: ReleaseHome, order: Order, compare: Compare, asked: float) -> dict[str, Any]:
     """Leave a process that waits for the instant; the answer of a host that was ``asked`` to get ready at that time since its boot.
 
-    ``compare`` compares the release once more and returns what switches, or the answer of a host that is not to be switched any more.
+    ``compare`` gets the instant, compares the release once more and returns what switches, or the answer of a host that is not to be
+    switched any more.
     """
     terms, began = order.terms, _since_boot()
     try:
@@ -151,6 +155,7 @@ def collect(home: ReleaseHome, digest: str, previous: Optional[str], order: Orde
     live = home.live()
     before = find_previous(home, previous, order)
     if home.at_rest(before) and (live.id if live else None) == (before.id if before else None):
+        beside.end(home.guard)
         waiting = "it was still waiting for the instant" if alive else "what waited there for the instant is gone"
         return _not_switched(str(seen.get("why") or waiting))
     target = home.find(digest)
@@ -164,9 +169,7 @@ def _not_switched(why: str) -> dict[str, Any]:
     return {"state": "failed", "changed": False, "version": None, "detail": f"it did not switch at the instant: {why}"}
 
 
-def _wait(
-    home: ReleaseHome, order: Order, compare: Callable[[], Union[dict[str, Any], Switch]], terms: Terms, began: float, record: int
-) -> None:
+def _wait(home: ReleaseHome, order: Order, compare: Compare, terms: Terms, began: float, record: int) -> None:
     """What the process of an armed host does; its file gets the answer of the switch, or why there was none."""
     offset = time.time() - _since_boot()
 
@@ -181,7 +184,7 @@ def _wait(
     try:
         with home.locked(max(0.0, at - time.time())):
             order.supplies = type(order.supplies)()  # the controller's are gone
-            switch = compare()
+            switch = compare(at)
             why = _sleep_until(at, stepped, record) or stepped()
             late = time.time() - at
             if not why and late > terms.skew:

@@ -16,7 +16,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, BinaryIO, Optional
 
 from .home_log import PART, HomeLog
 from .release_files import Seen, changed_files, extra_files, read_file, remove, sync_folder
@@ -31,6 +31,16 @@ _PAGE = 4096
 _ROOM = 1 << 18  # bytes that hooks need at least, for what they note and say
 _LARGEST_RECORD = 256 << 20  # bytes: reading has to end
 _TOKEN = re.compile(rb"\s*([0-9]{1,18})\s*")
+
+
+def _reserve(stream: BinaryIO) -> None:
+    """Have the file system put room aside, or write where it can't."""
+    try:
+        os.posix_fallocate(stream.fileno(), 0, _ROOM)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
+            raise
+        stream.write(os.urandom(_PAGE) * (_ROOM // _PAGE))
 
 
 class ReleaseHome(HomeLog):
@@ -101,7 +111,7 @@ class ReleaseHome(HomeLog):
         try:
             probe.unlink(missing_ok=True)
             with open(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
-                stream.write(os.urandom(_PAGE) * (_ROOM // _PAGE))
+                _reserve(stream)
         except OSError as error:
             remedy = "make room there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "mend the file system"
             raise HostError(f"nothing can be written to {self.path} ({error.strerror or error}); {remedy}") from None

@@ -175,6 +175,26 @@ def test_a_host_to_which_nothing_can_be_written_is_not_touched(host: Host) -> No
     assert host.home.strangers() == []
 
 
+@pytest.mark.parametrize(("says", "state"), [(errno.ENOSPC, "failed"), (errno.EDQUOT, "failed"), (errno.EOPNOTSUPP, "active")])
+def test_room_is_written_where_the_file_system_can_not_put_it_aside(
+    host: Host, monkeypatch: pytest.MonkeyPatch, says: int, state: str
+) -> None:
+    host.deploy(ONE)
+    host.stage(TWO)
+    written: list[int] = []
+
+    def fallocate(descriptor: int, _offset: int, _length: int) -> None:
+        written.append(descriptor)
+        raise OSError(says, os.strerror(says))
+
+    monkeypatch.setattr(os, "posix_fallocate", fallocate)
+    answer = host.activate(TWO, ONE)
+    assert written
+    assert answer["state"] == state
+    assert ("make room there" in answer.get("detail", "")) == (state == "failed")
+    assert host.running == ("1.0" if state == "failed" else "2.0")
+
+
 def test_a_full_disk_at_the_last_entry_of_the_log_brings_the_old_release_back(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.deploy(ONE)
     host.stage(TWO)

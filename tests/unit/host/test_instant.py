@@ -111,6 +111,38 @@ def test_what_waits_may_be_killed_and_nothing_has_changed(armed: Host, told: boo
     not_switched(armed, "what waited there for the instant is gone")
 
 
+def test_a_host_has_its_guard_before_the_instant_and_none_when_it_did_not_switch(armed: Host) -> None:
+    armed.confirm_within = 60
+    armed.arm(TWO, ONE)
+    tell(armed, 60)
+    wait_until(lambda: beside.alive(armed.home.guard))
+    assert armed.live == "1.0"
+    os.kill(int(said(armed)["group"]), signal.SIGKILL)
+    wait_until(lambda: not beside.alive(armed.home.armed))
+    not_switched(armed, "what waited there for the instant is gone")
+    assert not beside.alive(armed.home.guard)
+
+
+def test_the_guard_of_a_host_that_did_not_switch_finds_nothing_to_do(armed: Host) -> None:
+    armed.confirm_within = 0.1
+    armed.arm(TWO, ONE)
+    tell(armed, 2)
+    wait_until(lambda: beside.alive(armed.home.guard))
+    os.kill(int(said(armed)["group"]), signal.SIGKILL)
+    wait_until(lambda: not beside.alive(armed.home.guard))
+    assert unchanged(armed)
+    not_switched(armed, "what waited there for the instant is gone")
+
+
+def test_who_is_not_confirmed_goes_back_when_its_time_after_the_instant_is_over(armed: Host) -> None:
+    armed.confirm_within = 1
+    armed.arm(TWO, ONE)
+    tell(armed, 2 * AHEAD)
+    assert armed.collect(TWO, ONE)["state"] == "started"
+    wait_until(lambda: armed.live == "1.0" and not beside.alive(armed.home.guard))
+    assert armed.confirm(TWO, ONE)["unconfirmed"] is True
+
+
 def test_a_clock_that_is_stepped_disarms(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.deploy(ONE)
     host.stage(TWO)
