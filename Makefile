@@ -18,7 +18,7 @@ SOURCES := $(shell find galaxy.yml meta plugins roles playbooks inventories -not
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help venv dev collection system demo demo-hardware bench test test-unit test-integration test-thorough molecule lint lint-python lint-ansible lint-docs lint-galaxy sanity constraints clean
+.PHONY: help venv dev collection system demo demo-hardware bench test test-unit test-integration test-thorough molecule lint lint-python lint-ansible lint-docs lint-galaxy sanity constraints release clean
 .NOTPARALLEL:
 
 help:
@@ -33,6 +33,7 @@ help:
 	@echo "make collection        this checkout, installed into .venv"
 	@echo "make system            missing system packages; PROFILES=\"lab hardware test molecule lint\""
 	@echo "make constraints       newest versions within requirements*.txt into constraints.txt"
+	@echo "make release           changelog, tarball, Tidegate's own release and the tag; KEY=key.pem signs it"
 	@echo "make clean             removes .venv and build"
 
 # --- what everything stands on --------------------------------------------------------------------------------------------------------
@@ -152,6 +153,12 @@ sanity: dev
 	@tools/system-packages lint
 	@echo "==> ansible-test sanity"
 	@$(BIN)/python tools/sanity.py
+
+# --- a release ------------------------------------------------------------------------------------------------------------------------
+
+release: dev collection
+	@test -n "$(KEY)" || { echo "no key; say which signs it: make release KEY=key.pem" >&2; exit 1; }
+	@$(BIN)/python tools/release.py --key "$(KEY)" $(ARGS)
 
 # The checkout under the name that Python code imports it by, for mypy and editors.
 build/src:

@@ -33,19 +33,29 @@ def version_of(root: Path) -> str:
 
     ``0.2.0-dev.57+g1a2b3c4`` is the 57th commit on the way to 0.2.0; ``.changed`` at its end says that files are not as committed.
     """
-    match = _VERSION.search((root / "galaxy.yml").read_text())
-    if match is None:
-        raise SystemExit(f"{root / 'galaxy.yml'} has no line 'version: …'; take the file from a fresh clone")
-    base = match[1]
+    base = written_version(root)
     if _git(root, "rev-parse", "--show-prefix") != "":  # None: no checkout; a path: part of somebody else's
         return base
     commit, count = _git(root, "rev-parse", "--short", "HEAD"), _git(root, "rev-list", "--count", "HEAD")
     if commit is None or count is None:
         return base
     changed = bool(_git(root, "status", "--porcelain", "--untracked-files=no"))
-    if not changed and f"v{base}" in (_git(root, "tag", "--points-at", "HEAD") or "").split():
+    if not changed and tagged(root, base):
         return base
     return f"{base}-dev.{count}+g{commit}{'.changed' if changed else ''}"
+
+
+def written_version(root: Path) -> str:
+    """The version in galaxy.yml."""
+    match = _VERSION.search((root / "galaxy.yml").read_text())
+    if match is None:
+        raise SystemExit(f"{root / 'galaxy.yml'} has no line 'version: …'; take the file from a fresh clone")
+    return match[1]
+
+
+def tagged(root: Path, version: str) -> bool:
+    """Whether this commit is tagged as that version."""
+    return f"v{version}" in (_git(root, "tag", "--points-at", "HEAD") or "").split()
 
 
 def _git(root: Path, *arguments: str) -> str | None:
