@@ -1,0 +1,271 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bring AWX to what is wanted: read what is there, change what differs, and believe only what it answers that it now has."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import TidegateError
+from .client import AwxClient
+from .wanted import Node, Reference, Wanted
+
+PAUSE = 2.0
+"""Seconds between two looks at a project that is synchronised."""
+_AT_WORK = frozenset({"new", "pending", "waiting", "running", "updating"})
+_NEVER = frozenset({"never updated", "missing"})
+_ENCRYPTED = "$encrypted$"  # in place of a secret that is set
+_HIDDEN = "(not shown)"
+_LINKS = ("success_nodes", "failure_nodes")
+_NODES, _APPROVALS = "workflow_job_template_nodes", "workflow_approval_templates"
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing that was made or changed, or would be: before and after, the fields that differ alone."""
+
+    what: str
+    before: Mapping[str, Any]
+    after: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        return f"{self.what}: {', '.join(self.after) if self.before else 'new'}"
+
+
+@dataclass(frozen=True)
+class Unmade:
+    """Stands for the id of what check mode did not make."""
+
+    what: str
+
+
+class Applier:
+    """Makes changes in AWX, or only names them when ``write`` is false. ``changes`` has those so far, whatever came after them."""
+
+    def __init__(self, client: AwxClient, write: bool) -> None:
+        self._client = client
+        self._write = write
+        self._ids: dict[Reference, int | Unmade] = {}
+        self.changes: list[Change] = []
+
+    def find(self, kind: str, name: str, **filters: Any) -> int:
+        """The id of what has to be there already; raises :class:`TidegateError` when it is not there, or is there twice."""
+        found = self._named(kind, name, filters)
+        if found is None:
+            raise TidegateError(f"{self._client.host} has no {_said(kind)} {name!a:.80}; make it there, or correct its name")
+        self._ids[Reference(kind, name)] = found["id"]
+        return int(found["id"])
+
+    def look(self, kind: str, name: str, **filters: Any) -> bool:
+        """Whether something is there; if so, it can be referred to."""
+        found = self._named(kind, name, filters)
+        if found is not None:
+            self._ids[Reference(kind, name)] = found["id"]
+        return found is not None
+
+    def id_of(self, reference: Reference) -> int | Unmade:
+        """The id of what was found or made before."""
+        return self._ids[reference]
+
+    def ensure(self, wanted: Wanted) -> None:
+        """Have one thing as it is wanted. What is made anew is one change, with its survey and what is attached to it."""
+        what, reference = f"{_said(wanted.kind)} {wanted.name}", Reference(wanted.kind, wanted.name)
+        fields = {name: self._resolved(value) for name, value in wanted.fields.items()}
+        within = {name: self._ids[one] for name, one in wanted.within.items()}
+        # What it would be in is not there, so neither is it.
+        there = None if any(isinstance(one, Unmade) for one in within.values()) else self._named(wanted.kind, wanted.name, within)
+        is_new = there is None
+        if there is None:
+            shown = {name: _HIDDEN if name in wanted.hidden else value for name, value in fields.items()}
+            shown |= {"survey_spec": list(wanted.survey)} if wanted.survey else {}
+            self._note(what, {}, shown | {relation: [one.name for one in added] for relation, added in wanted.attached.items() if added})
+            if not self._write:
+                self._ids[reference] = Unmade(what)
+                return
+            there = self._client.post(f"{wanted.kind}/", {"name": wanted.name, **fields})
+            self._check(what, fields, there, wanted.hidden)
+        else:
+            self._update(f"{wanted.kind}/{there['id']}/", what, there, fields, wanted.hidden)
+        self._ids[reference] = there["id"]
+        path = f"{wanted.kind}/{there['id']}/"
+        if wanted.survey is not None:
+            self._survey(f"{path}survey_spec/", what, wanted.survey, is_new)
+        for relation, references in wanted.attached.items():
+            self._attach(f"{path}{relation}/", what, relation, references, is_new)
+
+    def synchronised(self, project: Reference, patience: float) -> list[str] | None:
+        """The playbooks of a project, once AWX has fetched it; ``None`` when check mode did not make it.
+
+        Raises :class:`TidegateError` when it can't be fetched, or is not within ``patience`` seconds.
+        """
+        number = self._ids[project]
+        if isinstance(number, Unmade):
+            return None
+        path, end = f"projects/{number}/", time.monotonic() + patience
+        status = str(self._client.get(path).get("status"))
+        if status in _NEVER and self._write:
+            self._client.post(f"{path}update/", {})
+            status = "pending"
+        while status in _AT_WORK and self._write:
+            if time.monotonic() > end:
+                raise TidegateError(
+                    f"{self._client.host} is not done with fetching the project {project.name} after {patience:g} s ({status}); "
+                    "look at its job there, and run this again"
+                )
+            time.sleep(PAUSE)
+            status = str(self._client.get(path).get("status"))
+        if self._write and status != "successful":
+            raise TidegateError(
+                f"{self._client.host} could not fetch the project {project.name} ({status!a:.40}); look at its last job there, mend that "
+                "and run this again"
+            )
+        return self._client.texts(f"{path}playbooks/")
+
+    def ensure_nodes(self, workflow: Wanted, nodes: Sequence[Node], templates: Mapping[str, Reference]) -> None:
+        """Have the steps of a workflow, and what follows on what, as they are wanted; steps that the team added stay as they are."""
+        number = self._ids[Reference(workflow.kind, workflow.name)]
+        there: dict[str, dict[str, Any]] = {}
+        if not isinstance(number, Unmade):
+            listed = self._client.every(f"workflow_job_templates/{number}/workflow_nodes/")
+            there = {str(one.get("identifier")): one for one in listed}
+        new = {node.name for node in nodes} - there.keys()
+        for node in nodes:
+            what = f"step {node.name} of {_said(workflow.kind)} {workflow.name}"
+            fields = {} if node.approval else {"unified_job_template": self._ids[templates[node.name]]}
+            if node.name in new:
+                follows = {"success_nodes": node.success, "failure_nodes": node.failure}
+                asked = {"description": node.approval} if node.approval else {}
+                self._note(what, {}, {**fields, **asked, **{name: list(names) for name, names in follows.items() if names}})
+                if not self._write:
+                    continue
+                content = {"workflow_job_template": number, "identifier": node.name, **fields}
+                there[node.name] = self._client.post(f"{_NODES}/", content)
+                self._check(what, content, there[node.name])
+            elif fields:
+                self._update(f"{_NODES}/{there[node.name]['id']}/", what, there[node.name], fields)
+            if node.approval:
+                self._decision(node, what, there[node.name], node.name in new)
+        for node in nodes:
+            if node.name in there:  # or check mode did not make it
+                self._follow(node, there, {one.name for one in nodes}, node.name in new)
+
+    def _decision(self, node: Node, what: str, there: Mapping[str, Any], is_new: bool) -> None:
+        """Have a step be a decision of people."""
+        fields = {"name": node.name, "description": node.approval}
+        summary = there.get("summary_fields", {}).get("unified_job_template", {})
+        if summary.get("unified_job_type") == "workflow_approval":
+            path = f"{_APPROVALS}/{summary['id']}/"
+            self._update(path, what, self._client.get(path), fields)
+            return
+        if not is_new:
+            self._note(what, {"decision": None}, {"decision": node.approval})
+        if self._write:
+            made = self._client.post(f"{_NODES}/{there['id']}/create_approval_template/", {**fields, "timeout": 0})
+            self._check(what, fields, made)
+
+    def _follow(self, node: Node, there: Mapping[str, Mapping[str, Any]], ours: Collection[str], is_new: bool) -> None:
+        """Have those steps follow that have to, and no others of ``ours``."""
+        names = {one["id"]: name for name, one in there.items()}
+        for relation, followers in zip(_LINKS, (node.success, node.failure), strict=True):
+            before = [names[one] for one in there[node.name].get(relation, ()) if one in names]
+            ended = [name for name in before if name in ours and name not in followers]
+            begun = [name for name in followers if name not in before]
+            if (ended or begun) and not is_new:
+                self._note(f"what follows on step {node.name}", {relation: before}, {relation: list(followers)})
+            if not self._write:
+                continue
+            path = f"{_NODES}/{there[node.name]['id']}/{relation}/"
+            for name in ended:
+                self._client.post(path, {"id": there[name]["id"], "disassociate": True})
+            for name in begun:
+                self._client.post(path, {"id": there[name]["id"]})
+
+    def _named(self, kind: str, name: str, filters: Mapping[str, Any]) -> dict[str, Any] | None:
+        # A filter that AWX does not know would find everything, and its order is its own: what comes is looked at.
+        found = [one for one in self._client.every(f"{kind}/", name=name, **filters) if one.get("name") == name]
+        if len(found) > 1:
+            raise TidegateError(f"{self._client.host} has {len(found)} of {_said(kind)} {name!a:.80}; leave one of them there")
+        return found[0] if found else None
+
+    def _resolved(self, value: Any) -> Any:
+        return self._ids[value] if isinstance(value, Reference) else value
+
+    def _note(self, what: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+        def shown(values: Mapping[str, Any]) -> dict[str, Any]:
+            return {name: f"(new) {value.what}" if isinstance(value, Unmade) else value for name, value in values.items()}
+
+        self.changes.append(Change(what, shown(before), shown(after)))
+
+    def _update(self, path: str, what: str, there: Mapping[str, Any], fields: Mapping[str, Any], hidden: Collection[str] = ()) -> None:
+        """Change those fields of something that are not as they have to be."""
+        other = {name: value for name, value in fields.items() if not _same(there.get(name), value, name in hidden)}
+        if not other:
+            return
+        before = {name: _HIDDEN if name in hidden else there.get(name) for name in other}
+        self._note(what, before, {name: _HIDDEN if name in hidden else value for name, value in other.items()})
+        if self._write:
+            self._check(what, other, self._client.patch(path, other), hidden)
+
+    def _check(self, what: str, fields: Mapping[str, Any], answer: Mapping[str, Any], hidden: Collection[str] = ()) -> None:
+        """AWX ignores what it does not know without a word."""
+        lost = sorted(name for name, value in fields.items() if not _same(answer.get(name), value, name in hidden))
+        if lost or not isinstance(answer.get("id"), int):
+            raise self._lost(what, ", ".join(lost) or "it")
+
+    def _lost(self, what: str, part: str) -> TidegateError:
+        return TidegateError(f"{self._client.host} took {what} and did not keep {part}; look whether this version of AWX has that")
+
+    def _survey(self, path: str, what: str, questions: Sequence[Mapping[str, Any]], is_new: bool) -> None:
+        before = self._client.get(path).get("spec") or []
+        if before == list(questions):
+            return
+        if not is_new:
+            self._note(f"survey of {what}", {"spec": before}, {"spec": list(questions)})
+        if not self._write:
+            return
+        if not questions:  # an empty one is refused
+            self._client.delete(path)
+        else:
+            self._client.post(path, {"name": "", "description": "", "spec": list(questions)})
+        if (self._client.get(path).get("spec") or []) != list(questions):
+            raise self._lost(f"the survey of {what}", "it")
+
+    def _attach(self, path: str, what: str, relation: str, references: Sequence[Reference], is_new: bool) -> None:
+        """Have some things among those that are attached; where there is another credential of the same type, that is the team's choice."""
+        there = self._client.every(path)
+        taken = {one.get("credential_type") for one in there if one.get("type") == "credential"}
+        for reference in references:
+            number = self._ids[reference]
+            if any(one["id"] == number for one in there):
+                continue
+            if reference.kind == "credentials" and self._client.get(f"credentials/{number}/").get("credential_type") in taken:
+                continue
+            if not is_new:
+                names = [one.get("name") for one in there]
+                self._note(f"{relation.replace('_', ' ')} of {what}", {relation: names}, {relation: [*names, reference.name]})
+            if self._write:
+                self._client.post(path, {"id": number})
+
+
+def said_after(error: TidegateError, changes: Sequence[Change]) -> TidegateError:
+    """The error of a change that was not the first one, with what was done before it."""
+    if not changes:
+        return error
+    done = "1 change was" if len(changes) == 1 else f"{len(changes)} changes were"
+    return TidegateError(f"{error}; {done} begun until then, the last of {changes[-1].what}, and the same command goes on from there")
+
+
+def _same(have: Any, want: Any, hidden: bool) -> bool:
+    """Whether AWX has what is wanted: to what is hidden it adds keys, and in place of a secret it says only that there is one."""
+    if hidden and isinstance(want, Mapping) and isinstance(have, Mapping):
+        return all(name in have and have[name] in (value, _ENCRYPTED) for name, value in want.items())
+    return bool(have == want)
+
+
+def _said(kind: str) -> str:
+    """A kind as people say it."""
+    return {"inventories": "inventory"}.get(kind, kind.removesuffix("s")).replace("_", " ")
