@@ -680,6 +680,7 @@ def serve(folder: Path) -> Iterator[Awx]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = 1 << 16  # or each answer goes in two packets, of which the second one waits for an acknowledgement
 
         def do_any(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))

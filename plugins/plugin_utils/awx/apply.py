@@ -220,7 +220,7 @@ class Applier:
         return TidegateError(f"{self._client.host} took {what} and did not keep {part}; look whether this version of AWX has that")
 
     def _survey(self, path: str, what: str, questions: Sequence[Mapping[str, Any]], is_new: bool) -> None:
-        before = self._client.get(path).get("spec") or []
+        before = [] if is_new else self._client.get(path).get("spec") or []
         if before == list(questions):
             return
         if not is_new:
@@ -236,13 +236,13 @@ class Applier:
 
     def _attach(self, path: str, what: str, relation: str, references: Sequence[Reference], is_new: bool) -> None:
         """Have some things among those that are attached; where there is another credential of the same type, that is the team's choice."""
-        there = self._client.every(path)
+        there = [] if is_new else self._client.every(path)
         taken = {one.get("credential_type") for one in there if one.get("type") == "credential"}
         for reference in references:
             number = self._ids[reference]
             if any(one["id"] == number for one in there):
                 continue
-            if reference.kind == "credentials" and self._client.get(f"credentials/{number}/").get("credential_type") in taken:
+            if reference.kind == "credentials" and taken and self._client.get(f"credentials/{number}/").get("credential_type") in taken:
                 continue
             if not is_new:
                 names = [one.get("name") for one in there]
