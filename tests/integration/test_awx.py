@@ -540,7 +540,7 @@ def test_the_example_is_read_as_awx_runs_it(tmp_path: Path) -> None:
     with Cmdb.open(str(cmdb), create=True) as opened:
         opened.put_cis([{"name": "web1", "class": "server", "site": "ams"}], actor="test")
     jobs = tmp_path / "hosts"  # as AWX gives a job its inventory
-    jobs.write_text('#!/bin/sh\necho \'{"all": {"hosts": ["web2"]}}\'\n')
+    jobs.write_text(f"#!/bin/sh\necho '{json.dumps({'all': {'hosts': ['web2']}, '_meta': {'hostvars': {}}})}'\n")
     jobs.chmod(0o755)
     environment = {**os.environ, "TIDEGATE_CMDB": str(cmdb), "TIDEGATE_POLICY": "", "ANSIBLE_NOCOLOR": "1"}
     for source, host in ((PROJECT / "cmdb.yml", "web1"), (jobs, "web2")):

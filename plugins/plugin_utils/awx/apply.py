@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import TidegateError
 from .client import AwxClient
-from .wanted import Node, Reference, Wanted
+from .wanted import AwxObject, AwxReference, Node
 
 PAUSE = 2.0
 """Seconds between two looks at a project that is synchronised."""
@@ -25,7 +25,7 @@ _NODES, _APPROVALS = "workflow_job_template_nodes", "workflow_approval_templates
 
 
 @dataclass(frozen=True)
-class Change:
+class AwxChange:
     """One thing that was made or changed, or would be: before and after, the fields that differ alone."""
 
     what: str
@@ -49,31 +49,31 @@ class Applier:
     def __init__(self, client: AwxClient, write: bool) -> None:
         self._client = client
         self._write = write
-        self._ids: dict[Reference, int | Unmade] = {}
-        self.changes: list[Change] = []
+        self._ids: dict[AwxReference, int | Unmade] = {}
+        self.changes: list[AwxChange] = []
 
     def find(self, kind: str, name: str, **filters: Any) -> int:
         """The id of what has to be there already; raises :class:`TidegateError` when it is not there, or is there twice."""
         found = self._named(kind, name, filters)
         if found is None:
             raise TidegateError(f"{self._client.host} has no {_said(kind)} {name!a:.80}; make it there, or correct its name")
-        self._ids[Reference(kind, name)] = found["id"]
+        self._ids[AwxReference(kind, name)] = found["id"]
         return int(found["id"])
 
     def look(self, kind: str, name: str, **filters: Any) -> bool:
         """Whether something is there; if so, it can be referred to."""
         found = self._named(kind, name, filters)
         if found is not None:
-            self._ids[Reference(kind, name)] = found["id"]
+            self._ids[AwxReference(kind, name)] = found["id"]
         return found is not None
 
-    def id_of(self, reference: Reference) -> int | Unmade:
+    def id_of(self, reference: AwxReference) -> int | Unmade:
         """The id of what was found or made before."""
         return self._ids[reference]
 
-    def ensure(self, wanted: Wanted) -> None:
+    def ensure(self, wanted: AwxObject) -> None:
         """Have one thing as it is wanted. What is made anew is one change, with its survey and what is attached to it."""
-        what, reference = f"{_said(wanted.kind)} {wanted.name}", Reference(wanted.kind, wanted.name)
+        what, reference = f"{_said(wanted.kind)} {wanted.name}", AwxReference(wanted.kind, wanted.name)
         fields = {name: self._resolved(value) for name, value in wanted.fields.items()}
         within = {name: self._ids[one] for name, one in wanted.within.items()}
         # What it would be in is not there, so neither is it.
@@ -97,7 +97,7 @@ class Applier:
         for relation, references in wanted.attached.items():
             self._attach(f"{path}{relation}/", what, relation, references, is_new)
 
-    def synchronised(self, project: Reference, patience: float) -> list[str] | None:
+    def synchronised(self, project: AwxReference, patience: float) -> list[str] | None:
         """The playbooks of a project, once AWX has fetched it; ``None`` when check mode did not make it.
 
         Raises :class:`TidegateError` when it can't be fetched, or is not within ``patience`` seconds.
@@ -125,9 +125,9 @@ class Applier:
             )
         return self._client.texts(f"{path}playbooks/")
 
-    def ensure_nodes(self, workflow: Wanted, nodes: Sequence[Node], templates: Mapping[str, Reference]) -> None:
+    def ensure_nodes(self, workflow: AwxObject, nodes: Sequence[Node], templates: Mapping[str, AwxReference]) -> None:
         """Have the steps of a workflow, and what follows on what, as they are wanted; steps that the team added stay as they are."""
-        number = self._ids[Reference(workflow.kind, workflow.name)]
+        number = self._ids[AwxReference(workflow.kind, workflow.name)]
         there: dict[str, dict[str, Any]] = {}
         if not isinstance(number, Unmade):
             listed = self._client.every(f"workflow_job_templates/{number}/workflow_nodes/")
@@ -192,16 +192,16 @@ class Applier:
         return found[0] if found else None
 
     def _resolved(self, value: Any) -> Any:
-        return self._ids[value] if isinstance(value, Reference) else value
+        return self._ids[value] if isinstance(value, AwxReference) else value
 
     def _note(self, what: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
         def shown(values: Mapping[str, Any]) -> dict[str, Any]:
             return {name: f"(new) {value.what}" if isinstance(value, Unmade) else value for name, value in values.items()}
 
-        self.changes.append(Change(what, shown(before), shown(after)))
+        self.changes.append(AwxChange(what, shown(before), shown(after)))
 
     def _update(self, path: str, what: str, there: Mapping[str, Any], fields: Mapping[str, Any], hidden: Collection[str] = ()) -> None:
-        """Change those fields of something that are not as they have to be."""
+        """AwxChange those fields of something that are not as they have to be."""
         other = {name: value for name, value in fields.items() if not _same(there.get(name), value, name in hidden)}
         if not other:
             return
@@ -234,7 +234,7 @@ class Applier:
         if (self._client.get(path).get("spec") or []) != list(questions):
             raise self._lost(f"the survey of {what}", "it")
 
-    def _attach(self, path: str, what: str, relation: str, references: Sequence[Reference], is_new: bool) -> None:
+    def _attach(self, path: str, what: str, relation: str, references: Sequence[AwxReference], is_new: bool) -> None:
         """Have some things among those that are attached; where there is another credential of the same type, that is the team's choice."""
         there = [] if is_new else self._client.every(path)
         taken = {one.get("credential_type") for one in there if one.get("type") == "credential"}
@@ -251,7 +251,7 @@ class Applier:
                 self._client.post(path, {"id": number})
 
 
-def said_after(error: TidegateError, changes: Sequence[Change]) -> TidegateError:
+def said_after(error: TidegateError, changes: Sequence[AwxChange]) -> TidegateError:
     """The error of a change that was not the first one, with what was done before it."""
     if not changes:
         return error

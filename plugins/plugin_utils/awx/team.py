@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import TidegateError
 from .apply import Applier, said_after
 from .client import AwxClient
-from .wanted import NAME, WORKFLOW, Reference, Setup, after_project, before_project, credential_types
+from .wanted import NAME, WORKFLOW, AwxReference, Setup, after_project, before_project, credential_types
 
 Verbs = Mapping[str, tuple[str, Mapping[str, Mapping[str, Any]]]]
 
@@ -24,7 +24,7 @@ def set_up(client: AwxClient, setup: Setup, verbs: Verbs, write: bool, patience:
     Raises :class:`TidegateError` with what was done until then.
     """
     applier = Applier(client, write)
-    organization = applier.find(setup.home.kind, setup.home.name)
+    organization = applier.find(setup.owner.kind, setup.owner.name)
     for name in {setup.scm_credential, setup.machine_credential} - {""}:
         applier.find("credentials", name, organization=organization)
     if setup.notification and not setup.notification.get("type"):
@@ -32,13 +32,13 @@ def set_up(client: AwxClient, setup: Setup, verbs: Verbs, write: bool, patience:
     try:
         for wanted in before_project(setup):
             applier.ensure(wanted)
-        playbooks = applier.synchronised(Reference("projects", NAME), patience)
+        playbooks = applier.synchronised(AwxReference("projects", NAME), patience)
         present = {verb: about for verb, about in verbs.items() if playbooks is None or f"{verb}.yml" in playbooks}
         found, left_out = after_project(setup, present, _credentials(applier, organization))
         for wanted in found:
             applier.ensure(wanted)
             if wanted.kind == "workflow_job_templates":
-                templates = {node.name: Reference("job_templates", f"{NAME} {node.name}") for node in WORKFLOW if not node.approval}
+                templates = {node.name: AwxReference("job_templates", f"{NAME} {node.name}") for node in WORKFLOW if not node.approval}
                 applier.ensure_nodes(wanted, WORKFLOW, templates)
     except TidegateError as error:
         raise (said_after(error, applier.changes) if write else error) from None
@@ -47,7 +47,7 @@ def set_up(client: AwxClient, setup: Setup, verbs: Verbs, write: bool, patience:
 
 def _credentials(applier: Applier, organization: int) -> set[str]:
     """The names of the credentials of our types that the team has made."""
-    numbers = {one.name: applier.id_of(Reference(one.kind, one.name)) for one in credential_types()}
+    numbers = {one.name: applier.id_of(AwxReference(one.kind, one.name)) for one in credential_types()}
     return {
         name
         for name, number in numbers.items()

@@ -22,7 +22,7 @@ _HOMES, _KEY, _REGISTRY, _SERVICENOW, _REDFISH = (
 
 
 @dataclass(frozen=True)
-class Reference:
+class AwxReference:
     """Something else in AWX, by the kind that its path of the API has, and its name."""
 
     kind: str
@@ -30,7 +30,7 @@ class Reference:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class AwxObject:
     """One thing as it is to be. What ``fields`` leave out is AWX's, or the team's.
 
     ``within``: what besides the name tells it from others. ``hidden``: fields whose value is nowhere shown. ``survey``: its
@@ -40,10 +40,10 @@ class Wanted:
     kind: str
     name: str
     fields: Mapping[str, Any] = field(default_factory=dict)
-    within: Mapping[str, Reference] = field(default_factory=dict)
+    within: Mapping[str, AwxReference] = field(default_factory=dict)
     hidden: frozenset[str] = frozenset()
     survey: Sequence[Mapping[str, Any]] | None = None
-    attached: Mapping[str, tuple[Reference, ...]] = field(default_factory=dict)
+    attached: Mapping[str, tuple[AwxReference, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,9 @@ class Setup:
     """``name``, ``type`` and ``configuration``; empty for none."""
 
     @property
-    def home(self) -> Reference:
+    def owner(self) -> AwxReference:
         """The organization."""
-        return Reference("organizations", self.organization)
+        return AwxReference("organizations", self.organization)
 
 
 WORKFLOW = (
@@ -108,7 +108,7 @@ WORKFLOW = (
 )
 
 
-def credential_types() -> tuple[Wanted, ...]:
+def credential_types() -> tuple[AwxObject, ...]:
     """The types of credentials: what homes and secrets come from, so that no survey asks for them."""
     return (
         _type(
@@ -178,31 +178,31 @@ def by_credential() -> frozenset[str]:
     return frozenset(environment.union(*(injectors.get("extra_vars", ()) for injectors in given)))
 
 
-def before_project(setup: Setup) -> tuple[Wanted, ...]:
+def before_project(setup: Setup) -> tuple[AwxObject, ...]:
     """What there has to be before AWX knows which playbooks the project has."""
-    repository = {"credential": Reference("credentials", setup.scm_credential)} if setup.scm_credential else {}
+    repository = {"credential": AwxReference("credentials", setup.scm_credential)} if setup.scm_credential else {}
     return (
         *credential_types(),
         # Its name is AWX's own and not the organization's, so the team's is in it.
-        Wanted("execution_environments", _environment(setup).name, {"image": setup.image, "organization": setup.home}),
-        Wanted(
+        AwxObject("execution_environments", _environment(setup).name, {"image": setup.image, "organization": setup.owner}),
+        AwxObject(
             "projects",
             NAME,
             {
-                "organization": setup.home,
+                "organization": setup.owner,
                 "scm_type": "git",
                 "scm_url": setup.scm_url,
                 "scm_branch": setup.scm_branch,
                 **repository,
             },
-            {"organization": setup.home},
+            {"organization": setup.owner},
         ),
     )
 
 
 def after_project(
     setup: Setup, verbs: Mapping[str, tuple[str, Mapping[str, Mapping[str, Any]]]], credentials: Collection[str]
-) -> tuple[tuple[Wanted, ...], tuple[str, ...]]:
+) -> tuple[tuple[AwxObject, ...], tuple[str, ...]]:
     """Inventory, notification, job templates, workflow and schedules; and a sentence for each thing that has to be left out.
 
     ``verbs``: by name, those that the project has a playbook for, each with what it does and with its options. ``credentials``: the names
@@ -240,26 +240,26 @@ def _input(name: str, label: str, help_text: str, secret: bool = False, multilin
     return made | ({"secret": True} if secret else {}) | ({"multiline": True} if multiline else {})
 
 
-def _type(name: str, description: str, fields: list[dict[str, Any]], required: list[str], injectors: dict[str, Any]) -> Wanted:
+def _type(name: str, description: str, fields: list[dict[str, Any]], required: list[str], injectors: dict[str, Any]) -> AwxObject:
     inputs = {"fields": fields, "required": required}
-    return Wanted("credential_types", name, {"description": description, "kind": "cloud", "inputs": inputs, "injectors": injectors})
+    return AwxObject("credential_types", name, {"description": description, "kind": "cloud", "inputs": inputs, "injectors": injectors})
 
 
-def _environment(setup: Setup) -> Reference:
-    return Reference("execution_environments", f"{NAME} {setup.organization}")
+def _environment(setup: Setup) -> AwxReference:
+    return AwxReference("execution_environments", f"{NAME} {setup.organization}")
 
 
-def _inventory(setup: Setup, credentials: Collection[str]) -> tuple[Wanted, ...]:
-    home = {"credential": Reference("credentials", _HOMES)} if _HOMES in credentials else {}
+def _inventory(setup: Setup, credentials: Collection[str]) -> tuple[AwxObject, ...]:
+    home = {"credential": AwxReference("credentials", _HOMES)} if _HOMES in credentials else {}
     return (
-        Wanted("inventories", NAME, {"organization": setup.home}, {"organization": setup.home}),
-        Wanted(
+        AwxObject("inventories", NAME, {"organization": setup.owner}, {"organization": setup.owner}),
+        AwxObject(
             "inventory_sources",
             NAME,
             {
-                "inventory": Reference("inventories", NAME),
+                "inventory": AwxReference("inventories", NAME),
                 "source": "scm",
-                "source_project": Reference("projects", NAME),
+                "source_project": AwxReference("projects", NAME),
                 "source_path": setup.source_path,
                 **home,
                 "execution_environment": _environment(setup),
@@ -268,26 +268,26 @@ def _inventory(setup: Setup, credentials: Collection[str]) -> tuple[Wanted, ...]
                 "overwrite_vars": True,
                 "update_on_launch": True,
             },
-            {"inventory": Reference("inventories", NAME)},
+            {"inventory": AwxReference("inventories", NAME)},
         ),
     )
 
 
-def _notified(setup: Setup) -> Reference:
-    return Reference("notification_templates", setup.notification["name"])
+def _notified(setup: Setup) -> AwxReference:
+    return AwxReference("notification_templates", setup.notification["name"])
 
 
-def _notification(setup: Setup) -> tuple[Wanted, ...]:
+def _notification(setup: Setup) -> tuple[AwxObject, ...]:
     """Only one that we are told how to make; else it is one that the team has made."""
     if not setup.notification.get("type"):
         return ()
     fields = {
-        "organization": setup.home,
+        "organization": setup.owner,
         "notification_type": setup.notification["type"],
         "notification_configuration": setup.notification["configuration"],
     }
     hidden = frozenset({"notification_configuration"})
-    return (Wanted("notification_templates", setup.notification["name"], fields, {"organization": setup.home}, hidden),)
+    return (AwxObject("notification_templates", setup.notification["name"], fields, {"organization": setup.owner}, hidden),)
 
 
 def _job_template(
@@ -296,16 +296,16 @@ def _job_template(
     description: str,
     survey: Sequence[Mapping[str, Any]],
     credentials: Collection[str],
-    failed: Mapping[str, tuple[Reference, ...]],
-) -> Wanted:
+    failed: Mapping[str, tuple[AwxReference, ...]],
+) -> AwxObject:
     ours = [one.name for one in credential_types() if one.name in credentials and not (one.name == _KEY and verb in PERSONAL)]
     attached = [*ours, *([setup.machine_credential] if setup.machine_credential else [])]
     fields = {
         "description": description,
         "job_type": "run",
-        "project": Reference("projects", NAME),
+        "project": AwxReference("projects", NAME),
         "playbook": f"{verb}.yml",
-        "inventory": Reference("inventories", NAME),
+        "inventory": AwxReference("inventories", NAME),
         "execution_environment": _environment(setup),
         "survey_enabled": bool(survey),
         # Check mode is asked for there. What two jobs must not do at once, the CMDB's locks keep apart.
@@ -315,24 +315,24 @@ def _job_template(
         "ask_inventory_on_launch": verb == "import",
     }
     name = f"{NAME} {verb}"
-    relations = {"credentials": tuple(Reference("credentials", one) for one in attached), **failed}
-    return Wanted("job_templates", name, fields, {"organization": setup.home}, survey=survey, attached=relations)
+    relations = {"credentials": tuple(AwxReference("credentials", one) for one in attached), **failed}
+    return AwxObject("job_templates", name, fields, {"organization": setup.owner}, survey=survey, attached=relations)
 
 
-def _workflow(setup: Setup, asked: Mapping[str, Sequence[Mapping[str, Any]]], failed: Mapping[str, tuple[Reference, ...]]) -> Wanted:
+def _workflow(setup: Setup, asked: Mapping[str, Sequence[Mapping[str, Any]]], failed: Mapping[str, tuple[AwxReference, ...]]) -> AwxObject:
     """It asks for what its steps have to know, which they get when their own surveys ask for it."""
     questions = {str(one["variable"]): one for node in WORKFLOW for one in asked.get(node.name, ()) if one["required"]}
     fields = {
         "description": "Archives a release, verifies it, and once people agree clears, stages and deploys it; a failed one can be undone",
-        "organization": setup.home,
+        "organization": setup.owner,
         "survey_enabled": True,
         "allow_simultaneous": True,
     }
     told = dict(failed) | ({"notification_templates_approvals": (_notified(setup),)} if failed else {})
-    home = {"organization": setup.home}
-    return Wanted("workflow_job_templates", NAME, fields, home, survey=tuple(questions.values()), attached=told)
+    home = {"organization": setup.owner}
+    return AwxObject("workflow_job_templates", NAME, fields, home, survey=tuple(questions.values()), attached=told)
 
 
-def _schedule(verb: str, rule: str, answers: Mapping[str, str]) -> Wanted:
-    template = {"unified_job_template": Reference("job_templates", f"{NAME} {verb}")}
-    return Wanted("schedules", f"{NAME} {verb}", {**template, "rrule": rule, "extra_data": dict(answers)}, template)
+def _schedule(verb: str, rule: str, answers: Mapping[str, str]) -> AwxObject:
+    template = {"unified_job_template": AwxReference("job_templates", f"{NAME} {verb}")}
+    return AwxObject("schedules", f"{NAME} {verb}", {**template, "rrule": rule, "extra_data": dict(answers)}, template)
