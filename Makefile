@@ -1,7 +1,7 @@
 # `make` lists what there is. Nothing but Python >= 3.11, make and pip's registry is needed; all of it goes into .venv.
 
 PYTHON ?= python3 python3.13 python3.12 python3.11
-PROFILES ?= lab hardware test molecule lint
+PROFILES ?= lab hardware test eda molecule lint
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,7 +13,7 @@ TRY = $(PYTEST) $(1) $(2) || { \
   $(PYTEST) --numprocesses=0 --maxfail=1 --last-failed --last-failed-no-failures=none $(2); }
 SCENARIOS := $(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml))
 TREE := build/src/ansible_collections/tidegate/release
-SOURCES := $(shell find galaxy.yml meta plugins roles playbooks inventories -not -path '*/__pycache__*' 2>/dev/null)
+SOURCES := $(shell find galaxy.yml meta extensions plugins roles playbooks inventories -not -path '*/__pycache__*' 2>/dev/null)
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONDONTWRITEBYTECODE := 1
@@ -31,7 +31,7 @@ help:
 	@echo "make lint              every linter; parts: lint-python, lint-ansible, lint-docs, lint-galaxy, sanity"
 	@echo "make venv              .venv with requirements.txt; PYTHON=/path/to/python3 picks the Python"
 	@echo "make collection        this checkout, installed into .venv"
-	@echo "make system            missing system packages; PROFILES=\"lab hardware test molecule lint\""
+	@echo "make system            missing system packages; PROFILES=\"lab hardware test eda molecule lint\""
 	@echo "make constraints       newest versions within requirements*.txt into constraints.txt"
 	@echo "make release           changelog, tarball, Tidegate's own release and the tag; KEY=key.pem signs it"
 	@echo "make clean             removes .venv and build"
@@ -96,13 +96,13 @@ test-unit: dev collection
 	@$(call TRY,--dist=worksteal --junit-xml=build/test/unit.xml,--ignore=tests/unit/host tests/unit)
 
 test-integration: dev collection
-	@tools/system-packages lab hardware test
+	@tools/system-packages lab hardware test eda
 	@echo "==> integration tests"
 	@# Three at a time, for they wait for hosts and servers.
 	@$(call TRY,--numprocesses=3 --dist=loadfile --no-loadscope-reorder --junit-xml=build/test/integration.xml,-m 'not thorough' tests/integration)
 
 test-thorough: dev collection
-	@tools/system-packages lab hardware test
+	@tools/system-packages lab hardware test eda
 	@echo "==> integration tests that make test leaves out"
 	@$(PYTEST) --numprocesses=3 --dist=loadfile -m thorough tests/integration
 

@@ -13,7 +13,12 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library 
 from ansible_collections.tidegate.release.plugins.plugin_utils.keys import LIBRARIES, load_signer
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.progress import counted
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting, secret_setting
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps.approve import Decision, decide, load_decision_request
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.approve import (
+    Decision,
+    decide,
+    load_decision_request,
+    record_decision,
+)
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.tell import warned
 
 
@@ -37,9 +42,11 @@ class ActionModule(TidegateAction):
         name, role, changed = decide(question, signer, Decision(decision, options["role"], options["comment"]), now, write)
         what = f"{matter.release} {matter.version} on {counted(len(matter.cis), 'CI')}"
         for_good = "; it migrates data, which is a point of no return" if question.no_return else ""
-        cmdb = required_setting(options, "cmdb") if write and changed else None
+        cmdb = required_setting(options, "cmdb")
+        problems = watch(cmdb if write and changed else None, question.home, (matter.release, matter.version, matter.digest), now, signer)
+        problems += record_decision(cmdb, question, (name, role, decision), now, changed) if write else []
         return {
-            **warned(watch(cmdb, question.home, (matter.release, matter.version, matter.digest), now, signer)),
+            **warned(problems),
             "changed": changed,
             "msg": f"{name} {decision} {matter.rfc} as {role}: {what}{for_good}",
             "rfc": matter.rfc,

@@ -36,7 +36,8 @@ PATIENCE = 30
 # How long for one that is not there, which may be restarting and may be a wrong address.
 ABSENCE = 5
 
-_WRITES = "tidegate_writes"
+# The option of a transaction that may write, and the channel on which PostgreSQL says so when it was committed.
+WRITES = "tidegate_writes"
 _ADVISORY_LOCK = 0x7469646567617465  # "tidegate"
 # What PostgreSQL, or a pooler before it, says when it takes nobody for a moment; before a login there is no code for it.
 _FULL = ("too many clients", "too many connections", "connection slots are reserved", "no more connections allowed", "database system is ")
@@ -47,7 +48,7 @@ _ABSENT_ERRORS = (errno.ECONNREFUSED, errno.ENOENT, errno.ECONNRESET)
 _FULL_CODES = ("53300", "57P03")
 _GONE_CODES = ("57P01", "57P02")
 # A connection whose other end vanished is noticed, by the kernel, within a minute.
-_SOCKET = {"connect_timeout": PATIENCE, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
+SOCKET = {"connect_timeout": PATIENCE, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
 # The servers that this process waited for in vain, and what was said of them then.
 _MISSED: dict[DatabaseAddress, str] = {}
 _DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
@@ -110,7 +111,7 @@ def engine(address: DatabaseAddress) -> sa.Engine:
     """
     if address.path is None:
         try:
-            settings = {name: value for name, value in _SOCKET.items() if name not in address.url.query}
+            settings = {name: value for name, value in SOCKET.items() if name not in address.url.query}
             return sa.create_engine(address.url, poolclass=sa.NullPool, hide_parameters=True, connect_args=settings)
         except (ImportError, sa.exc.NoSuchModuleError) as error:
             raise TidegateError(
@@ -126,7 +127,7 @@ def engine(address: DatabaseAddress) -> sa.Engine:
 @contextlib.contextmanager
 def writing(address: DatabaseAddress, source: sa.Engine) -> Iterator[sa.Connection]:
     """A transaction that may write: committed at the end, undone by an exception."""
-    with translated(address), _transaction(address, source, {_WRITES: True}) as connection:
+    with translated(address), _transaction(address, source, {WRITES: True}) as connection:
         yield connection
 
 
@@ -150,7 +151,7 @@ def reading_within(address: DatabaseAddress, connection: sa.Connection) -> Itera
 
 @contextlib.contextmanager
 def _transaction(address: DatabaseAddress, source: sa.Engine, options: dict[str, Any]) -> Iterator[sa.Connection]:
-    with waiting(f"the CMDB {address.label}, which others write to" if options.get(_WRITES) else f"the CMDB {address.label}"):
+    with waiting(f"the CMDB {address.label}, which others write to" if options.get(WRITES) else f"the CMDB {address.label}"):
         connection, transaction = _begin(source, options) if address.path else _begin_patiently(address, source, options)
     with connection, transaction:
         yield connection
@@ -162,8 +163,9 @@ def _begin(source: sa.Engine, options: dict[str, Any]) -> tuple[sa.Connection, s
         transaction = connection.begin()
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{PATIENCE}s'")
-        if connection.dialect.name == "postgresql" and options.get(_WRITES):
-            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
+        if connection.dialect.name == "postgresql" and options.get(WRITES):
+            # Whoever listens hears of it when, and if, this is committed; said here it costs no round trip of its own.
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK}), pg_notify('{WRITES}', '')")
     except BaseException:
         connection.close()
         raise
@@ -250,4 +252,4 @@ def translated(address: DatabaseAddress) -> Iterator[None]:
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get(_WRITES) else "BEGIN")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get(WRITES) else "BEGIN")

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ..cmdb.schema import schema
+from ..rollout.holder import Holder
 from ..rollout.states import OPEN, DeploymentState
 from .course import Course
 from .model import CANCELED, REVIEW, SCHEDULED, Rfc
@@ -228,7 +229,10 @@ def withdraw(connection: sa.Connection, numbers: Iterable[str], now: datetime) -
 
 
 def register_change(connection: sa.Connection, rfc: Rfc, cis: Iterable[str], now: datetime) -> None:
-    """Enter a change, as it reads now, in the register; other dates, another title or another status raise its ``sequence``."""
+    """Enter a change, as it reads now, in the register; other dates, another title or another status raise its ``sequence``.
+
+    The history says so when it reads otherwise than before, or is scheduled or cancelled since.
+    """
     t = schema()
     values = {
         **{name: getattr(rfc, name) for name in ("type", "release", "version", "digest", "fingerprint", "short_description")},
@@ -247,6 +251,12 @@ def register_change(connection: sa.Connection, rfc: Rfc, cis: Iterable[str], now
     rows = [{"number": rfc.number, "ci": name} for name in sorted(set(cis))]
     if rows:
         connection.execute(t.change_ci.insert(), rows)
+    told = before is not None and before["fingerprint"] == rfc.fingerprint and status_of(before["state"]) == status_of(rfc.state)
+    if not told:
+        data = {"rfc": rfc.number, **{name: getattr(rfc, name) for name in ("release", "version", "digest", "fingerprint", "state")}}
+        run = Holder.this_run()
+        line = {"at": now, "actor": f"{run.user}@{run.machine}", "event": "rfc entered", "data": data}
+        connection.execute(sa.insert(t.history), line)
 
 
 def update_register(cmdb: Cmdb, number: str, course: Course, now: datetime) -> None:

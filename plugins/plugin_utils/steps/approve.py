@@ -5,14 +5,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from ..clearance.controls.people import barred
-from ..clearance.facts import Facts
+from ..clearance.controls.people import approvals, barred, no_return
+from ..clearance.facts import Facts, NotKnown, PackageFacts
+from ..clearance.findings import Result
 from ..clearance.policy import load_policy
+from ..cmdb.schema import schema
 from ..cmdb.store import Cmdb
 from ..dsl.package import load_package
 from ..dsl.repository import Repository, open_library
@@ -25,6 +28,9 @@ from ..policy.model import Policy, normalised_name
 from ..rfc.model import Rfc
 from ..rfc.source import load_rfc
 from .sources import matter_of, select
+
+with contextlib.suppress(ImportError):
+    import sqlalchemy as sa
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Signer
@@ -120,3 +126,45 @@ def decide(question: DecisionRequest, signer: Signer, wanted: Decision, now: dat
     if write:
         attach(question.home, rfc.digest, sign(question.matter.statement(role, decision, wanted.comment), signer, now))
     return name, role, True
+
+
+def is_approved(question: DecisionRequest, now: datetime) -> bool:
+    """Whether the RFC has every approval that the policy asks for; what else it needs is for clear to find out."""
+    rfc, policy, matter = question.rfc, question.policy, question.matter
+    evidence = collect(question.home, rfc.digest, Wanted(rfc.number))
+    facts = Facts(
+        now=now,
+        rfc=rfc,
+        policy=policy,
+        package=PackageFacts(rfc.digest, "", manifest={"ansible": {"reverse": "none"}} if question.no_return else {}),
+        scope=matter.cis,
+        builders=signers(evidence, policy, "package"),
+        signed_approvals={role: judge_approvals(evidence, policy, matter, role, 1, now) for role in policy.deciders},
+    )
+    try:
+        return all(control(facts, rfc).result in (Result.PASS, Result.NOT_APPLICABLE) for control in (approvals, no_return))
+    except NotKnown:
+        return False
+
+
+def record_decision(cmdb_url: str, question: DecisionRequest, said: tuple[str, str, str], now: datetime, new: bool) -> list[str]:
+    """Have the CMDB's history say who decided what in which role; what is not ``new`` only when it does not say so.
+
+    What was signed stands whatever becomes of this, so a CMDB that can't be written to is a sentence that is returned.
+    """
+    name, role, decision = said
+    matter, history = question.matter, schema().history
+    about = {"rfc": matter.rfc, "release": matter.release, "version": matter.version, "digest": matter.digest}
+    data = {**about, "fingerprint": matter.fingerprint, "cis": len(matter.cis), "role": role}
+    line = {"at": now, "actor": name, "event": f"rfc {decision}"}
+    h = history.c
+    same = (h.ci.is_(None), h.event == line["event"], h.actor == name, h.data["rfc"].as_string() == matter.rfc)
+    own = sa.select(h.data).where(*same).order_by(h.seq.desc())
+    try:
+        complete = decision == APPROVED and is_approved(question, now)
+        with Cmdb.open(cmdb_url) as cmdb, cmdb.begin() as connection:
+            if new or not any(data.items() <= before.items() for before in connection.scalars(own)):
+                connection.execute(sa.insert(history), {**line, "data": {**data, "complete": complete}})
+    except TidegateError as error:
+        return [f"the CMDB's history does not say that {name} {decision} {matter.rfc}; run this again when it can be written to: {error}"]
+    return []
