@@ -100,8 +100,26 @@ def _refusal(url: str, position: Path, /, **more: Any) -> str:
 
 @pytest.fixture
 def cmdb(cmdb_url: str) -> Iterator[Cmdb]:
-    with Cmdb.open(cmdb_url, create=True) as cmdb:
+    with _made(cmdb_url) as cmdb:
+        yield cmdb
+
+
+@contextmanager
+def _made(url: str) -> Iterator[Cmdb]:
+    with Cmdb.open(url, create=True) as cmdb:
         cmdb.put_cis([{"name": "web1"}, {"name": "web2"}], "test")
+        yield cmdb
+
+
+# Where nothing differs between the databases.
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return str(tmp_path / "cmdb.sqlite")
+
+
+@pytest.fixture
+def in_file(url: str) -> Iterator[Cmdb]:
+    with _made(url) as cmdb:
         yield cmdb
 
 
@@ -185,15 +203,15 @@ def test_a_line_whose_number_was_taken_first_is_told_though_it_is_committed_late
         wait_until(lambda: [one["rfc"] for one in rulebook.events] == (["CHG0002"] if sooner else ["CHG0001", "CHG0002"]), 10)
 
 
-def test_many_are_told_though_few_are_read_at_once(cmdb: Cmdb, cmdb_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_are_told_though_few_are_read_at_once(in_file: Cmdb, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "_AT_ONCE", 2)
-    with Rulebook(cmdb_url, tmp_path / "position"):
+    with Rulebook(url, tmp_path / "position"):
         pass
     for number in range(3):
-        save_audit(cmdb, 1, 1, [], "test", NOW)  # nothing to be told
-        _approve(cmdb, f"CHG000{number}")
-    _deploy(cmdb, "CHG0001")
-    with Rulebook(cmdb_url, tmp_path / "position", interval=3600) as rulebook:
+        save_audit(in_file, 1, 1, [], "test", NOW)  # nothing to be told
+        _approve(in_file, f"CHG000{number}")
+    _deploy(in_file, "CHG0001")
+    with Rulebook(url, tmp_path / "position", interval=3600) as rulebook:
         wait_until(lambda: len(rulebook.events) == 7)
     assert len(set(rulebook.ids())) == 7
 
@@ -211,35 +229,35 @@ asyncio.run(runpy.run_path(sys.argv[1])["main"](Queue(), {"cmdb": sys.argv[2], "
 """
 
 
-def test_what_was_not_taken_when_it_was_killed_is_told_later_and_what_just_was_again(cmdb: Cmdb, cmdb_url: str, tmp_path: Path) -> None:
+def test_what_was_not_taken_when_it_was_killed_is_told_later_and_what_just_was_again(in_file: Cmdb, url: str, tmp_path: Path) -> None:
     position = tmp_path / "position"
-    with Rulebook(cmdb_url, position):
+    with Rulebook(url, position):
         pass
-    _approve(cmdb, "CHG0001")
-    _approve(cmdb, "CHG0002")
+    _approve(in_file, "CHG0001")
+    _approve(in_file, "CHG0002")
     ids = []
     for when in ("full", "taken"):
-        command = [sys.executable, "-c", _KILLED, str(SOURCE), cmdb_url, str(position), when]
+        command = [sys.executable, "-c", _KILLED, str(SOURCE), url, str(position), when]
         done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
         assert done.returncode == -9, done.stderr
         ids.append(done.stdout.split())
-    with Rulebook(cmdb_url, position) as rulebook:
+    with Rulebook(url, position) as rulebook:
         wait_until(lambda: len(rulebook.events) == 2)
     assert ids == [[], rulebook.ids()[:1]]
 
 
-def test_feedback_is_waited_for_before_the_position_is_written(cmdb: Cmdb, cmdb_url: str, tmp_path: Path) -> None:
+def test_feedback_is_waited_for_before_the_position_is_written(in_file: Cmdb, url: str, tmp_path: Path) -> None:
     position, feedback = tmp_path / "position", asyncio.Queue[Any]()
-    with Rulebook(cmdb_url, position, feedback=True, eda_feedback_queue=feedback) as rulebook:
-        _approve(cmdb, "CHG0001")
-        _approve(cmdb, "CHG0002")
+    with Rulebook(url, position, feedback=True, eda_feedback_queue=feedback) as rulebook:
+        _approve(in_file, "CHG0001")
+        _approve(in_file, "CHG0002")
         wait_until(lambda: rulebook.events)
         before = position.read_text()
         assert len(rulebook.events) == 1
         rulebook._loop.call_soon_threadsafe(feedback.put_nowait, rulebook.events[0])
         wait_until(lambda: len(rulebook.events) == 2)
         assert position.read_text() != before
-    with Rulebook(cmdb_url, position) as again:
+    with Rulebook(url, position) as again:
         wait_until(lambda: again.events)
     assert again.ids() == rulebook.ids()[1:]
 
@@ -274,10 +292,10 @@ def test_a_server_that_restarts_is_awaited_with_one_line(tmp_path: Path, caplog:
 
 
 @pytest.mark.parametrize("content", ['{"history": {"seq": 1', "", "[]", '{"history": {"seq": "x", "at": ""}, "journal": {}}'])
-def test_a_position_that_is_cut_is_refused(cmdb: Cmdb, cmdb_url: str, tmp_path: Path, content: str) -> None:
+def test_a_position_that_is_cut_is_refused(in_file: Cmdb, url: str, tmp_path: Path, content: str) -> None:
     position = tmp_path / "position"
     position.write_text(content)
-    assert "is no position in a CMDB; restore it, or remove it" in _refusal(cmdb_url, position)
+    assert "is no position in a CMDB; restore it, or remove it" in _refusal(url, position)
     assert position.read_text() == content
 
 
@@ -314,14 +332,14 @@ def test_lines_are_told_that_get_the_numbers_of_archived_ones(cmdb: Cmdb, cmdb_u
 
 
 def test_what_people_wrote_is_no_template_and_names_that_are_none_are_not_told(
-    cmdb: Cmdb, cmdb_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    in_file: Cmdb, url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with _silent(caplog) as said, Rulebook(cmdb_url, tmp_path / "position") as rulebook:
+    with _silent(caplog) as said, Rulebook(url, tmp_path / "position") as rulebook:
         for number in ("CHG0001; reboot", "../CHG0001", "{{ x }}", "", "CHG0001\n"):
-            _approve(cmdb, number)
-        _approve(cmdb, "CHG0001", release="{{ x }}")
-        _approve(cmdb, "CHG0002", role="{{ lookup('pipe', 'id') }}{% x %}{# {{{")
-        _deploy(cmdb, "CHG0003", reason="{{{{ lookup('pipe', 'id') }}}}\n{%- x -%}")
+            _approve(in_file, number)
+        _approve(in_file, "CHG0001", release="{{ x }}")
+        _approve(in_file, "CHG0002", role="{{ lookup('pipe', 'id') }}{% x %}{# {{{")
+        _deploy(in_file, "CHG0003", reason="{{{{ lookup('pipe', 'id') }}}}\n{%- x -%}")
         wait_until(lambda: len(rulebook.events) == 5)
     assert {one["rfc"] for one in rulebook.events} == {"CHG0002", "CHG0003"}
     assert len([line for line in said if "is not told, for its" in line]) == 6
@@ -358,15 +376,13 @@ def test_it_only_reads_and_migrates_nothing(tmp_path: Path) -> None:
     ],
 )
 def test_what_it_is_given_wrong_is_said_in_a_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: dict[str, Any], sentence: str
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: dict[str, Any], sentence: str
 ) -> None:
     monkeypatch.delenv("TIDEGATE_CMDB", raising=False)
-    url = str(tmp_path / "cmdb.sqlite")
     Cmdb.open(url, create=True)
     assert sentence in _refusal(url, tmp_path / "position", **more)
 
 
-def test_a_position_that_can_not_be_written_ends_it(tmp_path: Path) -> None:
-    url = str(tmp_path / "cmdb.sqlite")
+def test_a_position_that_can_not_be_written_ends_it(url: str, tmp_path: Path) -> None:
     Cmdb.open(url, create=True)
     assert "can't be written (No such file or directory)" in _refusal(url, tmp_path / "nowhere" / "position")

@@ -14,7 +14,6 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -66,7 +65,13 @@ def _running(fleet: Fleet, command: list[str]) -> Iterator[Path]:
     log = fleet.path / "rulebook.log"
     with log.open("ab") as output:
         process = subprocess.Popen(command, cwd=fleet.path, env=fleet.environment, stdout=output, stderr=output, start_new_session=True)
+
+    def listens() -> bool:
+        assert process.poll() is None, log.read_text()
+        return (fleet.path / "rulebook.position").exists()
+
     try:
+        wait_until(listens)
         yield log
         assert process.poll() is None, log.read_text()
     finally:
@@ -74,9 +79,9 @@ def _running(fleet: Fleet, command: list[str]) -> Iterator[Path]:
         process.wait()
 
 
-def _approve(fleet: Fleet, number: str, **more: Any) -> None:
+def _approve(fleet: Fleet, number: str) -> None:
     command = [part.replace(NUMBER, number) for part in _command("ansible-playbook", fleet.path)]
-    done = fleet.execute([*command, "-i", "localhost,", *(f"-e{name}={value}" for name, value in more.items())])
+    done = fleet.execute([*command, "-i", "localhost,"])
     assert done.returncode == 0, done.stdout
 
 
@@ -87,27 +92,22 @@ def test_what_is_approved_is_deployed_once_also_by_a_rulebook_that_was_killed(fl
     numbers = (NUMBER, "CHG0030002")
     for number, version in zip(numbers, ("1.0", "2.0"), strict=True):
         fleet.rfc(number, version, fleet.archive(version), approvals=[])
-    command, position = _command("ansible-rulebook", fleet.path), fleet.path / "rulebook.position"
-    # Whoever approves may write what they like.
-    hostile = {"tidegate_comment": f'\'{{% raw %}}{{{{ lookup("pipe", "touch {fleet.path}/ran") }}}}{{% endraw %}}\''}
+    command = _command("ansible-rulebook", fleet.path)
     for number, version in zip(numbers, ("1.0", "2.0"), strict=True):
-        with _running(fleet, command) as log:
-            wait_until(lambda log=log: position.exists() or "rror" in log.read_text())
-            _approve(fleet, number, **hostile)
-            wait_until(lambda number=number: fleet.state(number) == "completed", 120)
+        with _running(fleet, command):
+            _approve(fleet, number)
+            wait_until(lambda number=number: (number,) in fleet.rows("select number from change where close_code = 'successful'"), 120)
             assert fleet.served() == {"web1": version}
     deployments = fleet.rows("select rfc, state from deployment order by id")
     assert deployments == [(number, "completed") for number in numbers]
     assert len(fleet.rows("select seq from journal where event = 'completed'")) == 2
-    assert not (fleet.path / "ran").exists()
 
 
 def test_differences_become_a_report(fleet: Fleet) -> None:
-    variables = {"tidegate_position": "drift.position", "tidegate_report": str(fleet.path / "report.html")}
+    variables = {"tidegate_position": "rulebook.position", "tidegate_report": str(fleet.path / "report.html")}
     (fleet.path / "drift.yml").write_text(yaml.safe_dump(variables))
     command = ["ansible-rulebook", "--rulebook", "tidegate.release.report_drift", "--inventory", "cmdb.yml", "--vars", "drift.yml"]
     with _running(fleet, command) as log:
-        wait_until((fleet.path / "drift.position").exists)
         with Cmdb.open(fleet.environment["TIDEGATE_CMDB"]) as cmdb:
             save_audit(cmdb, 1, 1, [{"host": "web1", "kind": "missing"}], "test", utc_now())
             journal, package = Journal(cmdb), {"name": "hello", "version": "1.0", "digest": "sha256:" + "a" * 64}

@@ -28,7 +28,7 @@ async def listening(url: str) -> AsyncIterator[Callable[[float], Awaitable[None]
         return
     source = database.engine(address)  # says it when the driver is missing
     arguments, settings = source.dialect.create_connect_args(address.url)
-    settings = {name: value for name, value in database.SOCKET.items() if name not in address.url.query} | settings
+    settings = {**{name: value for name, value in database.SOCKET.items() if name not in address.url.query}, **settings}
     with _translated(address):
         connection = await psycopg.AsyncConnection.connect(*arguments, autocommit=True, **settings)
     async with connection:

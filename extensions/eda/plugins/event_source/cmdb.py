@@ -11,8 +11,9 @@ description:
   - Tells a rulebook that an RFC was entered, approved or rejected, what a gate decided, in which state a deployment is, and that an audit
     found differences.
   - Each event is told once. How far it has come is in the file O(position), so a rulebook that is started again goes on where it was.
-  - That is written when ansible-rulebook has taken the event, with O(feedback) when its rule engine has. When it is killed between the two,
-    the event is told again, with the same C(id). What it has taken and not acted upon when it is killed, it does not do later.
+  - That is written when ansible-rulebook has taken the event, with O(feedback) when its rule engine has stored it. When it is killed
+    between the two, the event is told again, with the same C(id). What it has taken and not acted upon when it is killed, it does not do
+    later, unless it stores its events.
   - At PostgreSQL it is told of what is written. Into an SQLite file it looks now and then.
   - It only reads. Nothing is migrated.
 options:
@@ -34,8 +35,8 @@ options:
     default: 5
   feedback:
     description:
-      - Whether the position is written only when the rule engine has got the event. For ansible-rulebook 1.3 and newer, and a source that
-        has a name.
+      - Whether the position is written only when the rule engine has the event. ansible-rulebook 1.3 and newer can do so, for a source that
+        has a name, when it is run with C(--persistence-id), and then it stores events in a database.
     type: bool
     default: false
 author:
@@ -50,7 +51,6 @@ EXAMPLES = r"""
     - name: cmdb
       tidegate.release.cmdb:
         position: /var/lib/tidegate/rulebook.position
-        feedback: true
   rules:
     - name: Say what is held
       condition: event.tidegate.event == "deployment" and event.tidegate.state == "held"
