@@ -10,10 +10,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 import yaml
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema import schema
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import load_rfc
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.approve import load_decision_request, record_decision
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import Wave, check_wave_start, refuse_commands
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import Sources
 from documents import EXAMPLES
@@ -216,3 +219,27 @@ def test_a_command_of_an_rfc_runs_only_as_it_was_signed(office: Office) -> None:
     policy.unlink()
     with pytest.raises(TidegateError, match="the policy could not be read"):
         run()
+
+
+def test_the_history_says_who_decided_and_whether_that_was_all(office: Office) -> None:
+    for name in ("carl", "dora", "dora"):
+        assert office.approve(name).startswith("0 ")
+    assert office.approve("rita", tidegate_decision="rejected").startswith("0 ")
+    lines = [("carl", "rfc approved", False), ("dora", "rfc approved", True), ("rita", "rfc rejected", False)]
+    url = str(office.path / "cmdb.sqlite")
+    assert _decisions(url) == lines
+
+    # As if it had been killed when carl had signed, and run again.
+    question = load_decision_request(str(office.path / "rfc.yml"), str(office.path / "dsl"), url, str(office.path / "policy.yml"))
+    for name, added in (("carl", []), ("someone", [("someone", "rfc approved", False)]), ("someone", [])):
+        lines += added
+        assert record_decision(url, question, (name, "change-manager", "approved"), datetime.now(UTC), new=False) == []
+        assert _decisions(url) == lines
+
+
+def _decisions(url: str) -> list[tuple[str, str, bool]]:
+    of = schema().history.c
+    with Cmdb.open(url) as cmdb, cmdb.read() as connection:
+        rows = connection.execute(sa.select(of.actor, of.event, of.data).where(of.event.startswith("rfc ")).order_by(of.seq)).all()
+    assert all(row.data["rfc"] == "CHG0030001" for row in rows)
+    return [(row.actor, row.event, row.data["complete"]) for row in rows]

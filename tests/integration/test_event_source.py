@@ -207,8 +207,9 @@ def test_many_are_told_though_few_are_read_at_once(in_file: Cmdb, url: str, tmp_
     monkeypatch.setattr(events, "_AT_ONCE", 2)
     with Rulebook(url, tmp_path / "position"):
         pass
-    for number in range(3):
+    for _time in range(3):
         save_audit(in_file, 1, 1, [], "test", NOW)  # nothing to be told
+    for number in range(3):
         _approve(in_file, f"CHG000{number}")
     _deploy(in_file, "CHG0001")
     with Rulebook(url, tmp_path / "position", interval=3600) as rulebook:
