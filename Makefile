@@ -13,7 +13,7 @@ TRY = $(PYTEST) $(1) $(2) || { \
   $(PYTEST) --numprocesses=0 --maxfail=1 --last-failed --last-failed-no-failures=none $(2); }
 SCENARIOS := $(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml))
 TREE := build/src/ansible_collections/tidegate/release
-SOURCES := $(shell find galaxy.yml meta extensions plugins roles playbooks inventories -not -path '*/__pycache__*' 2>/dev/null)
+SOURCES := $(shell find galaxy.yml meta extensions requirements plugins roles playbooks inventories -not -path '*/__pycache__*' 2>/dev/null)
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONDONTWRITEBYTECODE := 1
@@ -51,9 +51,10 @@ $(VENV)/.made:
 	done; \
 	echo "None of $(PYTHON) is Python 3.11 or newer; install one, or name it: make PYTHON=/path/to/python3" >&2; exit 1
 
-$(VENV)/.runtime: $(VENV)/.made requirements.txt constraints.txt
+# With bindep, which tools/system-packages runs.
+$(VENV)/.runtime: $(VENV)/.made requirements.txt $(wildcard requirements/*.txt) constraints.txt
 	@echo "==> installing requirements.txt"
-	@$(PIP) -r requirements.txt
+	@$(PIP) -r requirements.txt bindep
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime requirements-dev.txt

@@ -38,7 +38,6 @@ class ActionModule(HostAction):
 
     module = "adopt"
     homes = ("dsl",)
-    libraries = ("jsonschema",)
     whole = True  # the last step says of each host why it has not adopted the release
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:

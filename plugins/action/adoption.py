@@ -37,7 +37,6 @@ class ActionModule(TidegateAction):
 
     module = "adoption"
     homes = ("dsl", "cmdb")
-    libraries = ("SQLAlchemy", "jsonschema")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         manifest = release_to_adopt(Path(options["release"]), options["path"])

@@ -10,7 +10,7 @@ from typing import Any
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import watch
-from ansible_collections.tidegate.release.plugins.plugin_utils.keys import LIBRARIES, load_signer
+from ansible_collections.tidegate.release.plugins.plugin_utils.keys import load_signer
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.progress import counted
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting, secret_setting
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.approve import (
@@ -27,7 +27,6 @@ class ActionModule(TidegateAction):
 
     module = "approval"
     homes = ("rfc", "dsl", "cmdb", "key")
-    libraries = ("SQLAlchemy", "jmespath", "jsonschema", *LIBRARIES)
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         signer = load_signer(required_setting(options, "key"), secret_setting(options, "key_passphrase"))

@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import Source, read_release
@@ -20,7 +22,6 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statemen
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import ensure
 from ansible_collections.tidegate.release.plugins.plugin_utils.intake.examine import Examination, examine, quarantine, snapshot, statements
 from ansible_collections.tidegate.release.plugins.plugin_utils.keys import load_signer
-from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting, secret_setting
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.archive import describe, last_version
 
@@ -30,7 +31,9 @@ class ActionModule(TidegateAction):
 
     module = "archive"
     homes = ("dsl",)
-    libraries = ("jsonschema", "license-expression", "pyfastcdc")
+
+    def libraries(self, given: Mapping[str, Any]) -> tuple[str, ...]:
+        return ("base", "intake") if _wanted(given) else ("base",)
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         dsl, key, write = required_setting(options, "dsl"), optional_setting(options, "key"), not self._task.check_mode
@@ -38,8 +41,7 @@ class ActionModule(TidegateAction):
         source = read_release(Path(options["path"]))
         library = find_library(dsl)
         found: Examination | None = None
-        wanted = signer is not None if options["examine"] is None else options["examine"]
-        if wanted:
+        if _wanted(options):
             found = self._examine(source, options, _quarantine(options["quarantine"], dsl), write)
         # The library is made last, when nothing was found wrong.
         if write:
@@ -81,7 +83,6 @@ class ActionModule(TidegateAction):
 
     def _examine(self, source: Source, options: dict[str, Any], folder: Path, write: bool) -> Examination:
         """Examine the release; an infected one goes to quarantine and no further."""
-        require("cyclonedx-python-lib", "license-expression")
         with snapshot(source) as copied:
             found = examine(source, copied, options["malware_signatures"])
             if found.scan.outcome != "infected":
@@ -90,6 +91,12 @@ class ActionModule(TidegateAction):
                 quarantine(found, source, copied, folder)
         kept = f" and kept in quarantine in {folder}" if write else ""
         raise TidegateError(f"{found.scan.detail}; it was not archived{kept}, find out how that got into the release")
+
+
+def _wanted(options: Mapping[str, Any]) -> bool:
+    """Whether the release is to be examined: what is signed is, unless somebody says otherwise."""
+    asked = options.get("examine")
+    return bool(optional_setting(options, "key")) if asked in (None, "") else boolean(asked, strict=False)
 
 
 def _quarantine(named: str | None, dsl: str) -> Path:

@@ -14,7 +14,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import watch
-from ansible_collections.tidegate.release.plugins.plugin_utils.keys import LIBRARIES, load_signer
+from ansible_collections.tidegate.release.plugins.plugin_utils.keys import load_signer
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting, secret_setting
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.attest import attach_signed, attest, find_release, read_envelope
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.tell import warned
@@ -24,7 +24,6 @@ class ActionModule(TidegateAction):
     """Sign a statement about a package and keep it beside the package."""
 
     module = "attestation"
-    libraries = ("jsonschema", *LIBRARIES)
 
     def needed(self, given: Mapping[str, Any]) -> tuple[str, ...]:
         return ("dsl",) if given.get("envelope") is not None else ("dsl", "key")

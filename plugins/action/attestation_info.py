@@ -12,7 +12,6 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base impo
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import open_library
-from ansible_collections.tidegate.release.plugins.plugin_utils.keys import LIBRARIES
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.attest import find_release, look_at
 
@@ -22,7 +21,6 @@ class ActionModule(TidegateAction):
 
     module = "attestation_info"
     homes = ("dsl",)
-    libraries = ("jsonschema", *LIBRARIES)
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         policy = load_policy(optional_setting(options, "policy"))

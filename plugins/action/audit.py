@@ -52,7 +52,6 @@ class ActionModule(TidegateAction):
 
     module = "audit"
     homes = ("dsl", "cmdb")
-    libraries = ("SQLAlchemy", "jmespath", "jsonschema")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         inventory = set(task_vars["groups"]["all"])

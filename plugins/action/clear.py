@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.summary
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import sign
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import list_release, remember_sight
-from ansible_collections.tidegate.release.plugins.plugin_utils.keys import LIBRARIES, load_signer
-from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
+from ansible_collections.tidegate.release.plugins.plugin_utils.keys import load_signer
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.load import needs_of_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.files import write_documents
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.html import render_clearance
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting, secret_setting
@@ -31,7 +32,9 @@ class ActionModule(TidegateAction):
 
     module = "clear"
     homes = ("rfc", "dsl", "cmdb")
-    libraries = ("SQLAlchemy", "jmespath", "jsonschema")
+
+    def libraries(self, given: Mapping[str, Any]) -> tuple[str, ...]:
+        return ("base", *needs_of_policy(optional_setting(given, "policy")))
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         rfc, dsl, cmdb = (required_setting(options, name) for name in ("rfc", "dsl", "cmdb"))
@@ -58,7 +61,6 @@ class ActionModule(TidegateAction):
         document, key, folder = clearing.document(), optional_setting(options, "key"), Path(options["dest"])
         others, stale = {"clearance.html": lambda: render_clearance(document)}, False
         if key is not None:
-            require(*LIBRARIES)
             signer = load_signer(key, secret_setting(options, "key_passphrase"))
             summary = clearing.summary(sources.policy_path, sources.dsl, signer.public_key.keyid)
             others[_SUMMARY] = lambda: sign(summary, signer, sources.now).decode()

@@ -21,7 +21,6 @@ class ActionModule(TidegateAction):
 
     module = "cmdb_ci"
     homes = ("cmdb",)
-    libraries = ("SQLAlchemy", "alembic")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         rows = ci_changes.checked(_rows(options))

@@ -17,7 +17,6 @@ class ActionModule(TidegateAction):
 
     module = "cmdb_ci_info"
     homes = ("cmdb",)
-    libraries = ("SQLAlchemy", "jmespath")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         names = None if options["names"] is None else set(options["names"])

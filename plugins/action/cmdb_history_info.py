@@ -21,7 +21,6 @@ class ActionModule(TidegateAction):
 
     module = "cmdb_history_info"
     homes = ("cmdb",)
-    libraries = ("SQLAlchemy",)
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         asked = PastOf(options["names"], options["number"], _time(options, "since"), _time(options, "until"))

@@ -24,7 +24,6 @@ class ActionModule(TidegateAction):
 
     module = "cmdb_import"
     homes = ("cmdb",)
-    libraries = ("SQLAlchemy", "alembic")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         dry_run, url = bool(self._task.check_mode), required_setting(options, "cmdb")

@@ -18,7 +18,6 @@ class ActionModule(TidegateAction):
 
     module = "cmdb_upgrade"
     homes = ("cmdb",)
-    libraries = ("SQLAlchemy", "alembic")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         dry_run = bool(self._task.check_mode)

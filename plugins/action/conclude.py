@@ -16,8 +16,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
-from ansible_collections.tidegate.release.plugins.plugin_utils.keys import LIBRARIES, load_signer
-from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
+from ansible_collections.tidegate.release.plugins.plugin_utils.keys import load_signer
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.course import Outcome
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Rfc
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.objectives import evaluate_objectives
@@ -40,7 +39,6 @@ class ActionModule(TidegateAction):
 
     module = "conclude"
     homes = ("rfc", "cmdb")
-    libraries = ("SQLAlchemy", "jmespath", "jsonschema")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         rfc = required_setting(options, "rfc")
@@ -99,7 +97,6 @@ class ActionModule(TidegateAction):
         from ansible_collections.tidegate.release.plugins.plugin_utils.steps.gate_evidence import sign_gates  # noqa: PLC0415 - with a key
 
         try:
-            require(*LIBRARIES)
             home = open_library(dsl).repository(deployment.release)
             signer = load_signer(key, secret_setting(options, "key_passphrase"))
             sign_gates(BakeJournal(cmdb), deployment.run, home, signer, utc_now())

@@ -24,7 +24,6 @@ class ActionModule(TidegateAction):
 
     module = "dhs_asset"
     homes = ("cmdb",)
-    libraries = ("SQLAlchemy", "jsonschema")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         write, now = not self._task.check_mode, utc_now()

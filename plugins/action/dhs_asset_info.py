@@ -18,7 +18,6 @@ class ActionModule(TidegateAction):
 
     module = "dhs_asset_info"
     homes = ("cmdb",)
-    libraries = ("SQLAlchemy",)
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         asked = {name: options[name] for name in ("tags", "models", "stockrooms", "cis", "states")}

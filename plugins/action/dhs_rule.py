@@ -23,7 +23,6 @@ class ActionModule(TidegateAction):
 
     module = "dhs_rule"
     homes = ("cmdb",)
-    libraries = ("SQLAlchemy",)
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         write, now, rules = not self._task.check_mode, utc_now(), options["rules"]

@@ -17,8 +17,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository im
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import NotFoundError, TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import give_up, retire_evidence
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.trust import signer_name
-from ansible_collections.tidegate.release.plugins.plugin_utils.keys import LIBRARIES, load_signer
-from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
+from ansible_collections.tidegate.release.plugins.plugin_utils.keys import load_signer
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting, secret_setting
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.retire import Retirement, mark_purged, restore, retire, status
 
@@ -28,7 +27,6 @@ class ActionModule(TidegateAction):
 
     module = "dsl_release"
     homes = ("dsl", "cmdb")
-    libraries = ("SQLAlchemy", "jsonschema")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         name, version, state = options["name"], options["version"], options["state"]
@@ -64,7 +62,6 @@ class ActionModule(TidegateAction):
             what = "evidence is taken away" if pieces is not None else "what is lost is given up"
             raise TidegateError(f"the policy names people, so {what} with a signature; give the key of one of them")
         if key is not None:
-            require(*LIBRARIES)
             signer = load_signer(key, secret_setting(options, "key_passphrase"))
             actor = signer_name(policy, signer, now) if policy.people else actor
         library = open_library(required_setting(options, "dsl")).repository(name)

@@ -30,7 +30,6 @@ class ActionModule(TidegateAction):
 
     module = "dsl_sync"
     homes = ("dsl",)
-    libraries = ("jsonschema",)
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         here, there, names = required_setting(options, "dsl"), expanded(options["to"]), options["names"]

@@ -39,7 +39,6 @@ class ActionModule(TidegateAction):
 
     module = "instant"
     homes = ("rfc", "dsl", "cmdb")
-    libraries = ("SQLAlchemy", "jmespath", "jsonschema")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         if self._task.check_mode:

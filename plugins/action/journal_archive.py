@@ -12,8 +12,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base impo
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
-from ansible_collections.tidegate.release.plugins.plugin_utils.keys import LIBRARIES, load_signer
-from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
+from ansible_collections.tidegate.release.plugins.plugin_utils.keys import load_signer
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.progress import counted
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting, secret_setting
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.journal_archive import archive_journal
@@ -24,12 +23,10 @@ class ActionModule(TidegateAction):
 
     module = "journal_archive"
     homes = ("cmdb",)
-    libraries = ("SQLAlchemy", "jsonschema")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         key, signer, write = optional_setting(options, "key"), None, not self._task.check_mode
         if key is not None:
-            require(*LIBRARIES)
             signer = load_signer(key, secret_setting(options, "key_passphrase"))
         policy = load_policy(optional_setting(options, "policy"))
         with Cmdb.open(required_setting(options, "cmdb")) as cmdb:

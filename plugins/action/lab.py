@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
@@ -15,6 +16,9 @@ class ActionModule(TidegateAction):
     """Run the module, and say that it goes on when that takes long."""
 
     module = "lab"
+
+    def libraries(self, given: Mapping[str, Any]) -> tuple[str, ...]:
+        return ()  # its hosts are made with the standard library
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         note(f"{len(options['hosts'] or [])} hosts are to be {options['state']}")

@@ -26,7 +26,6 @@ class ActionModule(TidegateAction):
 
     module = "licence"
     homes = ("cmdb",)
-    libraries = ("SQLAlchemy",)
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         write, actor, now = not self._task.check_mode, f"{getpass.getuser()}@{socket.gethostname()}", utc_now()

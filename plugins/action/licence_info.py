@@ -21,7 +21,6 @@ class ActionModule(TidegateAction):
 
     module = "licence_info"
     homes = ("dsl", "cmdb")
-    libraries = ("SQLAlchemy", "jsonschema")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         now, product = utc_now(), options["product"]

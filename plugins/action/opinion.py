@@ -13,7 +13,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import watch
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.opinion import Opinion
-from ansible_collections.tidegate.release.plugins.plugin_utils.keys import LIBRARIES, load_signer
+from ansible_collections.tidegate.release.plugins.plugin_utils.keys import load_signer
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting, secret_setting
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.attest import find_release
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.opine import opine
@@ -25,7 +25,6 @@ class ActionModule(TidegateAction):
 
     module = "opinion"
     homes = ("dsl", "key")
-    libraries = ("SQLAlchemy", "jmespath", "jsonschema", *LIBRARIES)
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         signer = load_signer(required_setting(options, "key"), secret_setting(options, "key_passphrase"))

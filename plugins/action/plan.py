@@ -23,8 +23,8 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.actions.invocatio
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.output import advise, announce
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
-from ansible_collections.tidegate.release.plugins.plugin_utils.keys import LIBRARIES, load_signer
-from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
+from ansible_collections.tidegate.release.plugins.plugin_utils.keys import load_signer
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.load import needs_of_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.data_change import DataStatement
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.leftovers import sweep_logs, sweep_run_directories
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting, secret_setting
@@ -47,10 +47,13 @@ class ActionModule(TidegateAction):
     """Clear the RFC, then write its plan to the journal or take the deployment over where it stands."""
 
     module = "plan"
-    libraries = ("SQLAlchemy", "jmespath", "jsonschema")
 
     def needed(self, given: Mapping[str, Any]) -> tuple[str, ...]:
         return ("rfc", "cmdb") if given.get("backout") else ("rfc", "dsl", "cmdb")
+
+    def libraries(self, given: Mapping[str, Any]) -> tuple[str, ...]:
+        # Who goes back is not kept from it by what no wave asks any more.
+        return ("base",) if given.get("backout") else ("base", *needs_of_policy(optional_setting(given, "policy")))
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         refuse_partial(bool(self._task.tags))
@@ -65,8 +68,6 @@ class ActionModule(TidegateAction):
             if hosts and not options["backout"]:
                 raise TidegateError(f"tidegate_{name} is about hosts that go back; run backout with it")
         key = optional_setting(options, "key") if by_hand or accepted or request.said or not options["backout"] else None
-        if key is not None:
-            require(*LIBRARIES)
         signer = load_signer(key, secret_setting(options, "key_passphrase")) if key is not None else None
         if options["backout"]:
             told = {"reason": options["reason"], "by_hand": by_hand, "accepted": accepted, "signer": signer}

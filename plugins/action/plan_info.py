@@ -23,7 +23,6 @@ class ActionModule(TidegateAction):
 
     module = "plan_info"
     homes = ("rfc", "dsl", "cmdb")
-    libraries = ("SQLAlchemy", "jmespath", "jsonschema")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         rfc, dsl, cmdb = (required_setting(options, name) for name in ("rfc", "dsl", "cmdb"))

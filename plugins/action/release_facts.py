@@ -17,7 +17,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.actions.variables
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.host_answer import printable
-from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import library_needs, optional_setting
 
 
 class ActionModule(TidegateAction):
@@ -58,12 +58,15 @@ class ActionModule(TidegateAction):
             raise TidegateError(f"its BMC: {reading.problem}")
         return {"changed": False, "releases": [], **device}
 
+    def libraries(self, given: Mapping[str, Any]) -> tuple[str, ...]:
+        return ()  # hosts are looked at with the standard library
+
     def _asked(self, options: dict[str, Any], task_vars: dict[str, Any]) -> Any:
         """What the device of the host is to be asked; ``None`` for a host without one that can be."""
         known = task_vars.get("redfish") or task_vars.get("firmware")
         if self.module != "release_facts" or not known or optional_setting(options, "cmdb") is None:
             return None
-        require("SQLAlchemy")
+        require("base", *library_needs(options))
         from ansible_collections.tidegate.release.plugins.plugin_utils.actions.device_reading import what_to_ask  # noqa: PLC0415 - few hosts
 
         return what_to_ask(options, str(task_vars["inventory_hostname"]))

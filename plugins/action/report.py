@@ -23,7 +23,6 @@ class ActionModule(TidegateAction):
 
     module = "report"
     homes = ("cmdb",)
-    libraries = ("SQLAlchemy",)
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         with Cmdb.open(required_setting(options, "cmdb")) as cmdb:

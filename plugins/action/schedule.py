@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base impo
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import expanded, required_setting
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps.schedule import LIBRARIES, publish, schedule
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.schedule import publish, schedule
 
 
 class ActionModule(TidegateAction):
@@ -20,7 +21,9 @@ class ActionModule(TidegateAction):
 
     module = "schedule"
     homes = ("cmdb",)
-    libraries = ("SQLAlchemy", "jmespath", "jsonschema", *LIBRARIES)
+
+    def libraries(self, given: Mapping[str, Any]) -> tuple[str, ...]:
+        return ("base", "calendars")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         now, write = utc_now(), not self._task.check_mode

@@ -13,8 +13,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import watch
-from ansible_collections.tidegate.release.plugins.plugin_utils.keys import LIBRARIES, load_signer
-from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
+from ansible_collections.tidegate.release.plugins.plugin_utils.keys import load_signer
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting, secret_setting
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.settle import Settlement, find, settle_debt
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.tell import warned
@@ -25,12 +24,10 @@ class ActionModule(TidegateAction):
 
     module = "settlement"
     homes = ("cmdb",)
-    libraries = ("SQLAlchemy", "jsonschema")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         key, signer = optional_setting(options, "key"), None
         if key is not None:
-            require(*LIBRARIES)
             signer = load_signer(key, secret_setting(options, "key_passphrase"))
         policy = load_policy(optional_setting(options, "policy"))
         settlement = Settlement(options["number"], options["duty"], options["note"])

@@ -29,7 +29,6 @@ class ActionModule(TidegateAction):
 
     module = "soak"
     homes = ("rfc", "cmdb")
-    libraries = ("SQLAlchemy", "jmespath", "jsonschema")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         if self._task.check_mode:

@@ -22,7 +22,6 @@ class ActionModule(TidegateAction):
 
     module = "stock"
     homes = ("cmdb",)
-    libraries = ("SQLAlchemy", "jsonschema")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         policy, now = load_policy(optional_setting(options, "policy")), utc_now()

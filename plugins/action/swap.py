@@ -15,8 +15,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.units import Unit
 from ansible_collections.tidegate.release.plugins.plugin_utils.firmware.device import DeviceIdentity
-from ansible_collections.tidegate.release.plugins.plugin_utils.keys import LIBRARIES, load_signer
-from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
+from ansible_collections.tidegate.release.plugins.plugin_utils.keys import load_signer
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import rfc_number
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting, secret_setting
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.swap import Swap, confirm_swap
@@ -27,12 +26,10 @@ class ActionModule(TidegateAction):
 
     module = "swap"
     homes = ("rfc", "cmdb")
-    libraries = ("SQLAlchemy", "jsonschema")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         key, signer = optional_setting(options, "key"), None
         if key is not None:
-            require(*LIBRARIES)
             signer = load_signer(key, secret_setting(options, "key_passphrase"))
         texts = (" ".join(str(options[name]).split()) for name in ("host", "slot", "old_serial", "new_serial", "reason"))
         own = {name: str(options[name]) for name in ("redfish_fingerprint",) if options[name]}

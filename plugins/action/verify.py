@@ -26,7 +26,8 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository im
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import watch
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import VERIFICATION
-from ansible_collections.tidegate.release.plugins.plugin_utils.keys import LIBRARIES, load_signer
+from ansible_collections.tidegate.release.plugins.plugin_utils.keys import load_signer
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.load import needs_of_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.progress import counted
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.host_answer import MalformedAnswerError, parse_host_facts
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.leftovers import (
@@ -59,10 +60,12 @@ class ActionModule(TidegateAction):
     """Verify a package on a lab and sign what came of it."""
 
     module = "verify"
-    libraries = ("SQLAlchemy", "ansible-runner", "jmespath", "jsonschema", "molecule", "pyfastcdc", "pytest-testinfra", *LIBRARIES)
 
     def needed(self, given: Mapping[str, Any]) -> tuple[str, ...]:
         return ("dsl", "cmdb") if given.get("name") or given.get("release") else ("rfc", "dsl", "cmdb")
+
+    def libraries(self, given: Mapping[str, Any]) -> tuple[str, ...]:
+        return ("base", "verify", *needs_of_policy(optional_setting(given, "policy")))
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         for name in ("hosts", "timeout"):

@@ -12,7 +12,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_
 from ansible_collections.tidegate.release.plugins.plugin_utils.documents import parse_time
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import watch
-from ansible_collections.tidegate.release.plugins.plugin_utils.keys import LIBRARIES, load_signer
+from ansible_collections.tidegate.release.plugins.plugin_utils.keys import load_signer
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting, secret_setting
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.approve import load_decision_request
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.tell import warned
@@ -24,7 +24,6 @@ class ActionModule(TidegateAction):
 
     module = "waiver"
     homes = ("rfc", "dsl", "cmdb", "key")
-    libraries = ("SQLAlchemy", "jmespath", "jsonschema", *LIBRARIES)
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         signer = load_signer(required_setting(options, "key"), secret_setting(options, "key_passphrase"))

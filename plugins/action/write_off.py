@@ -11,8 +11,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base impo
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
-from ansible_collections.tidegate.release.plugins.plugin_utils.keys import LIBRARIES, load_signer
-from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
+from ansible_collections.tidegate.release.plugins.plugin_utils.keys import load_signer
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting, secret_setting
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.person import this_user
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.write_off import end_write_offs, write_off_host
@@ -23,7 +22,6 @@ class ActionModule(TidegateAction):
 
     module = "write_off"
     homes = ("cmdb",)
-    libraries = ("SQLAlchemy", "jsonschema")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         host, reason, write = str(options["host"]), str(options["reason"]), not self._task.check_mode
@@ -35,7 +33,6 @@ class ActionModule(TidegateAction):
                 return _result(bool(ended), msg, this_user(), [])
             key, signer = optional_setting(options, "key"), None
             if key is not None:
-                require(*LIBRARIES)
                 signer = load_signer(key, secret_setting(options, "key_passphrase"))
             policy = load_policy(optional_setting(options, "policy"))
             found = write_off_host(cmdb, policy, host, reason, signer, utc_now(), write)

@@ -113,7 +113,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.load import load_host_classes
-from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import library_needs, optional_setting, required_setting
 
 # Expressions that need no template engine.
 _PLAIN = {f"tidegate_ci.{key}": key for key in ("name", "class", "site", "environment")}
@@ -169,7 +169,7 @@ class InventoryModule(VariableOptions, BaseInventoryPlugin, Constructable, Cache
             if unknown := sorted(config.keys() - self.option_definitions.keys()):
                 raise TidegateError(f"{', '.join(unknown)} is not an option of {self.NAME}; see ansible-doc -t inventory {self.NAME}")
             with _uncollected():
-                require("SQLAlchemy", "jmespath", "jsonschema")
+                require("base", *library_needs({"cmdb": self.get_option("cmdb")}))
                 classes = self._host_classes(path, given=bool(config.get("policy")))
                 cis = self._cis(path, given=bool(config.get("cmdb")), cached=cache)
                 self._add([ci for ci in cis if is_host(ci, classes)])

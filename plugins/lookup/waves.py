@@ -82,7 +82,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.rehearsal import rehearse
-from ansible_collections.tidegate.release.plugins.plugin_utils.settings import required_setting
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import library_needs, required_setting
 
 _ACTIONS = {
     "activate": ("activate", "soak", "confirm", "gate"),
@@ -114,7 +114,7 @@ class LookupModule(VariableOptions, LookupBase):
         try:
             self.set_options(var_options=variables, direct=kwargs)
             options = {"rfc": self.get_option("rfc"), "cmdb": self.get_option("cmdb")}
-            require("SQLAlchemy", "jsonschema", "jmespath")
+            require("base", *library_needs(options))
             with heartbeat(f"finding the hosts to {terms[0]}"), Cmdb.open(required_setting(options, "cmdb")) as cmdb:
                 journal, number = Journal(cmdb), rfc_number(required_setting(options, "rfc"))
                 holder = Holder.this_run()

@@ -11,15 +11,12 @@ import stat
 from typing import TYPE_CHECKING, Any
 
 from .errors import TidegateError
-from .libs import require
 
 # What is slow to import is needed where somebody signs, or the policy names people.
 # ruff: noqa: PLC0415
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Key, Signer
-
-LIBRARIES = ("securesystemslib", "cryptography")
 
 _LIMIT = 64 << 10  # bytes of a PEM file
 _BITS = 2048  # of the shortest RSA key that is still taken for one
@@ -31,7 +28,6 @@ def load_signer(path: str, passphrase: str | None = None) -> Signer:
 
     Raises :class:`TidegateError` when others may read the file, or there is no such key in it; never with what is in it.
     """
-    require(*LIBRARIES)
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
     from securesystemslib.signer import CryptoSigner
@@ -56,7 +52,6 @@ def load_signer(path: str, passphrase: str | None = None) -> Signer:
 
 def make_signer() -> tuple[Signer, str]:
     """A private key that is in no file, and its public half in PEM."""
-    require(*LIBRARIES)
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
     from securesystemslib.signer import CryptoSigner
@@ -68,7 +63,6 @@ def make_signer() -> tuple[Signer, str]:
 @functools.lru_cache(1024)
 def load_public(pem: str) -> Key:
     """A public key out of its PEM text; raises :class:`ValueError` with what is wrong with it. The same key has the same ``keyid``."""
-    require(*LIBRARIES)
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
     from securesystemslib.signer import SSlibKey

@@ -18,6 +18,12 @@ _WHAT = {
     "rfc": "request for change (a file, or servicenow+https://instance/number)",
     "key": "private key (a file)",
 }
+# By options that are addresses, how one begins that can't do without the libraries of a need; see ``libs``.
+_NEEDS = (
+    (("dsl", "to", "replica"), ("oci://", "oci+http://"), "registry"),
+    (("cmdb",), ("postgresql://", "postgresql+psycopg://", "postgres://"), "postgres"),
+    (("rfc", "rfcs"), ("servicenow+https://",), "servicenow"),
+)
 _SECRET = re.compile("PASS|SECRET|TOKEN|KEY|CREDENTIAL|AUTH")  # in the name of a variable of the environment
 # What an address begins with, also one that lacks a sign, and not a path.
 _SCHEME = re.compile(r"(?![./~])([^/@\s]*:/*|[^/@:\s]+//)")
@@ -38,6 +44,15 @@ def required_setting(options: Mapping[str, object], name: str) -> str:
 def missing(name: str) -> str:
     """What to say of a home that nobody gave."""
     return f"no {_WHAT[name]} given; set tidegate_{name} or the environment variable TIDEGATE_{name.upper()}"
+
+
+def library_needs(options: Mapping[str, object]) -> tuple[str, ...]:
+    """What the addresses that are given need of libraries, by the files of ``requirements/``."""
+    return tuple(need for names, schemes, need in _NEEDS if any(_begins(options.get(name), schemes) for name in names))
+
+
+def _begins(given: object, schemes: tuple[str, ...]) -> bool:
+    return any(str(one).startswith(schemes) for one in (given if isinstance(given, list) else [given]))
 
 
 def secret_setting(options: Mapping[str, object], name: str) -> str | None:

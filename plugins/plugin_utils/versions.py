@@ -113,7 +113,7 @@ def _ordered(version: str, scheme: str) -> Any:
     """A version as something that can be compared."""
     if not _SHAPES[scheme].fullmatch(_short(version, scheme)):
         raise UnorderedError(f"{version!a:.60} is no version of the scheme {scheme}")
-    require("univers")
+    require("versions")
     from univers import versions  # noqa: PLC0415 - only some releases name such a scheme
 
     kind = {SEMVER: versions.SemverVersion, DEB: versions.DebianVersion, RPM: versions.RpmVersion}[scheme]

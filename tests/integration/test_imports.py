@@ -22,8 +22,8 @@ _OURS = "ansible_collections.tidegate.release.plugins"
 _SIGNING = {"securesystemslib"}
 _CALENDARS = {"icalendar", "recurring_ical_events", "dateutil"}
 _SEVERAL = {
-    *_SIGNING, *_CALENDARS, "alembic", "ansible_runner", "apprise", "cyclonedx", "license_expression", "molecule", "oras", "pysnc",
-    "requests", "rich", "univers",
+    *_SIGNING, *_CALENDARS, "alembic", "ansible_runner", "apprise", "cyclonedx", "license_expression", "molecule", "requests",
+    "rich", "univers",
 }  # fmt: skip
 # Whatever deploy loads, and then what it does on the controller until a host is visited.
 _PLAN = f"""

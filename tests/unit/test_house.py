@@ -272,7 +272,7 @@ def test_an_assertion_of_the_wall_clock_is_found(line: str, found: list[int]) ->
 _TALKS = frozenset(
     {
         *("alembic", "ansible", "ansible_runner", "apprise", "asyncio", "concurrent", "ctypes", "fcntl", "getpass", "glob"),
-        *("gzip", "http", "importlib", "io", "logging", "mmap", "multiprocessing", "oras", "os", "platform", "random"),
+        *("gzip", "http", "importlib", "io", "logging", "mmap", "multiprocessing", "os", "platform", "random"),
         *("requests", "resource", "secrets", "select", "shutil", "signal", "socket", "sqlalchemy", "sqlite3", "ssl"),
         *("subprocess", "sys", "tarfile", "tempfile", "threading", "time", "urllib.request", "uuid", "zipfile"),
     }

@@ -13,6 +13,8 @@ import difflib
 import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from datetime import date
 from enum import Enum
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
@@ -28,7 +30,7 @@ from ...module_utils.redaction import Redactor
 from ..cmdb.sqlite import leave_open
 from ..errors import FindingsError, TidegateError, shortened
 from ..libs import require
-from ..settings import is_secret, missing, optional_setting
+from ..settings import is_secret, library_needs, missing, optional_setting
 from .invocation import refuse_cut_texts
 from .options import HIDDEN, SECRET, argument_spec, evaluated, fallbacks, meaning, resolve
 from .output import AUDIENCE, heartbeat
@@ -122,12 +124,16 @@ def _shown(value: object) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A result as Ansible keeps one: it warns of an enumeration where a text will do."""
+    """A result as Ansible keeps one, of what JSON has: from 2.19 on it warns of anything else, or fails for it."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = {field.name: getattr(value, field.name) for field in fields(value)}
     if isinstance(value, Mapping):
-        return {key: _plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    return value.value if isinstance(value, Enum) else value
+        return {_plain(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        entries = [_plain(entry) for entry in value]
+        return sorted(entries, key=str) if isinstance(value, set | frozenset) else entries
+    value = value.value if isinstance(value, Enum) else value.isoformat() if isinstance(value, date) else value
+    return value if value is None or isinstance(value, str | int | float) else str(value)
 
 
 def reasons(task_vars: Mapping[str, Any]) -> Callable[[str], str]:
@@ -184,7 +190,6 @@ class TidegateAction(ActionBase):
     """Base of the actions: validate, run :meth:`execute`, turn a :class:`TidegateError` into a failed task."""
 
     module: ClassVar[str]
-    libraries: ClassVar[tuple[str, ...]] = ()
     homes: ClassVar[tuple[str, ...]] = ()  # of those in ``settings``, what it can do nothing without
     per_host: ClassVar[bool] = False  # whether it runs on many hosts at once, and not once on the controller
     whole: ClassVar[bool] = False  # a later step reads all of a failed result
@@ -200,9 +205,9 @@ class TidegateAction(ActionBase):
         try:
             refuse_cut_texts(self._loader)
             refuse_mistyped(self._loader, task_vars or {})
-            require(*self.libraries)
             self._refuse_left_out(task_vars or {})
             given = resolve(self.module, given, task_vars or {}, self._templar)
+            require(*self.libraries(given), *library_needs(given))
             with heartbeat(self.module, str((task_vars or {}).get("inventory_hostname", "")) if self.per_host else ""):
                 result.update(_plain(self.execute(self._options(given), task_vars or {})))
         except FindingsError as error:
@@ -233,6 +238,10 @@ class TidegateAction(ActionBase):
     def needed(self, given: Mapping[str, Any]) -> tuple[str, ...]:
         """The homes that it can do nothing without, when these options are ``given``; all that lack are named at once."""
         return self.homes
+
+    def libraries(self, given: Mapping[str, Any]) -> tuple[str, ...]:
+        """What it needs of libraries, by the files of ``requirements/``, when these options are ``given``; its homes may add to that."""
+        return ("base",)
 
     def _fail(self, result: dict[str, Any], findings: bool) -> NoReturn:
         """Raise :class:`Failure`; what else the result has only goes to those who ask for it.

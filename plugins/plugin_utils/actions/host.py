@@ -72,7 +72,6 @@ class HostAction(TidegateAction):
     """
 
     homes = ("rfc", "cmdb")
-    libraries = ("SQLAlchemy", "jmespath", "jsonschema")
     per_host = True
     step: str
     begins = True  # whether it is not begun once somebody has interrupted the run

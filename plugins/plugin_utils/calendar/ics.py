@@ -37,7 +37,6 @@ with contextlib.suppress(ImportError):
     import icalendar
     import recurring_ical_events
 
-LIBRARIES = ("icalendar", "recurring-ical-events")
 _LIMIT = 8 << 20  # bytes of a calendar
 _EVENTS = 10_000  # in a calendar, and of their occurrences that matter
 _SECONDS = 20  # of processor time for one file
@@ -63,7 +62,7 @@ _SET_ZONE = (
 def read_calendars(files: CalendarFiles, start: datetime, end: datetime) -> Calendars:
     """What the policy's calendars have between two moments; raises :class:`TidegateError` with everything that is wrong in them."""
     if files.windows or files.freezes:
-        require(*LIBRARIES)
+        require("calendars")
     problems: list[str] = []
     notes: list[str] = []
     kinds: dict[str, tuple[Event, ...] | None] = {}

@@ -25,6 +25,7 @@ from urllib.parse import quote
 
 from ..activity import waiting
 from ..errors import ConflictError, TidegateError
+from ..libs import require
 from ..settings import has_login
 from . import sqlite
 
@@ -51,7 +52,8 @@ _GONE_CODES = ("57P01", "57P02")
 SOCKET = {"connect_timeout": PATIENCE, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
 # The servers that this process waited for in vain, and what was said of them then.
 _MISSED: dict[DatabaseAddress, str] = {}
-_DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
+_PSYCOPG = "postgresql+psycopg"
+_DRIVERS = {"sqlite": "sqlite", "postgresql": _PSYCOPG, "postgres": _PSYCOPG}
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,8 @@ def engine(address: DatabaseAddress) -> sa.Engine:
     One for each address in a process, so that workers inherit the statements that it has compiled.
     """
     if address.path is None:
+        if address.url.drivername == _PSYCOPG:
+            require("postgres")
         try:
             settings = {name: value for name, value in SOCKET.items() if name not in address.url.query}
             return sa.create_engine(address.url, poolclass=sa.NullPool, hide_parameters=True, connect_args=settings)

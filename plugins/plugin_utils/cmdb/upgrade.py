@@ -21,7 +21,6 @@ from typing import Any
 
 from ..errors import ConflictError, NotFoundError, TidegateError
 from ..files import rights, write
-from ..libs import require
 from . import engine as database
 from . import sqlite
 from .schema import schema
@@ -159,7 +158,6 @@ def _create_file(path: Path) -> None:
 
 def _migrate(connection: sa.Connection) -> None:
     """Run the migrations that ``connection``'s database lacks, if any, in its transaction."""
-    require("alembic")
     # Only a database that has to be upgraded pays for the import.
     from alembic.config import Config  # noqa: PLC0415 - see above
     from alembic.runtime.environment import EnvironmentContext  # noqa: PLC0415 - see above

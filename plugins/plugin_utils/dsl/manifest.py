@@ -13,7 +13,6 @@ from typing import Any
 
 from ...module_utils.endpoint import OWN, PLACEHOLDER
 from ..documents import Document, check_endpoint, check_placeholders, load_document
-from ..libs import require
 from ..versions import DEB, PEP440, RPM, UnorderedError, check_range, fits
 from .firmware import KIND as FIRMWARE
 from .firmware import FirmwareImage
@@ -426,7 +425,6 @@ def _check_data(document: Document, own: Mapping[str, Any], steps: Collection[st
     elif document.is_good(("ansible", "migrate_on")):
         from ..cmdb.query import QueryError, check_query  # noqa: PLC0415 - each fork that stages a package loads this module
 
-        require("jmespath")
         try:
             check_query(own["migrate_on"])
         except QueryError as error:

@@ -80,7 +80,7 @@ class Registry:
 
         Raises :class:`TidegateError` when it is no such address.
         """
-        require("oras")
+        require("registry")
         match = _ADDRESS.fullmatch(address)
         if match is None or not _REPOSITORY.fullmatch(match[3]):
             raise TidegateError(

@@ -6,25 +6,23 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from ...module_utils.redaction import Redactor
 from ..errors import IntegrityError, TidegateError
 from .descriptors import MANIFEST_LIMIT, parse_json
+from .registry_login import find_credentials, read_challenge
 from .registry_session import BLOCK, Allowance, Pace, joined
 
 with contextlib.suppress(ImportError):
-    import oras.auth
     import requests
 
     from .registry_session import Session
 
-_BARE = re.compile(r"^https?://|/(v[12]/?)?$")  # what docker writes around a host's name
+_TOKEN = re.compile(r"[\x21-\x7e]+")
 _OBJECT = re.compile(r"<[^>]*>:? ?|\b\w+\(host=[^)]*\):? ?")  # how urllib3 writes a connection
 _LOG_IN = (
     "log in with docker login, podman login or skopeo login, as one who may do this, or name the file with the credentials in the "
@@ -50,7 +48,8 @@ class Wire:
         self._scheme = "https" if secure else "http"
         self._session = Session(host, secure)
         self._pace = Pace(self._session.who)
-        self._auth: Any = None
+        self._authorization = ""
+        self._secrets: list[str] = []
 
     def allowance(self, size: int, seconds: float | None = None) -> Allowance:
         """What one question may cost, or several together; see :class:`.registry_session.Allowance`."""
@@ -96,8 +95,8 @@ class Wire:
     def _authorised(self, method: str, url: str, headers: dict[str, str], data: Any, allowance: Allowance) -> Any:
         """Ask, and when the registry wants to know who asks, tell it and ask again."""
         # An upload may go on elsewhere, to somebody who must not learn our secret.
-        if self._auth is not None and self._session.at_home(url):
-            headers = headers | self._auth.get_auth_header()
+        if self._authorization and self._session.at_home(url):
+            headers = headers | {"Authorization": self._authorization}
         response = self._send(method, url, headers, data, allowance)
         # One that does not say how to log in knows us already, or not what was asked for; one to which the registry sent us on must not
         # say where our secret goes.
@@ -106,41 +105,48 @@ class Wire:
         response.close()
         if self._scheme == "http":
             raise AnswerError(f"the registry {self.host} wants credentials, which are not sent without TLS; use oci:// for it", 401)
-        self._auth = self._log_in(response.headers.get("Www-Authenticate", ""))
-        try:
-            headers, known = self._auth.authenticate_request(response, headers)
-        except (AttributeError, TypeError, ValueError, RecursionError):  # a challenge, or a token, that it can't make sense of
-            known = False
-        if not known:
+        self._authorization = self._log_in(response.headers["Www-Authenticate"])
+        if not self._authorization:
             raise AnswerError(self._refused(method, url, response), response.status_code)
+        headers = headers | {"Authorization": self._authorization}
         if hasattr(data, "seek"):
             data.seek(0)
         return self._send(method, url, headers, data, allowance)
 
-    def _log_in(self, challenge: str) -> Any:
-        kind = challenge.partition(" ")[0].lower()
+    def _log_in(self, challenge: str) -> str:
+        """What to be known by, the header ``Authorization``; nothing when those that we ask do not know us."""
+        kind, asked = read_challenge(challenge)
         if kind not in ("basic", "bearer"):
             why = f"the registry {self.host} asks for a login in a way not known here; allow basic or token authentication"
             raise AnswerError(why, 401)
-        auth = oras.auth.get_auth_backend("basic" if kind == "basic" else "token", self._session, False, tls_verify=True)
-        auth.load_configs(oras.container.Container(f"{self.host}/any"), configs=_credential_files())
-        self._narrow(auth)
-        if kind == "basic" and not hasattr(auth, "_basic_auth"):
+        basic = find_credentials(self.host, self._namespace)
+        self._secrets = [basic]
+        if kind == "bearer":
+            token = self._token(asked, basic)
+            self._secrets.append(token)
+            return f"Bearer {token}" if token else ""
+        if not basic:
             raise AnswerError(f"the registry {self.host} wants credentials and there are none for it; {_LOG_IN}", 401)
-        return auth
+        return f"Basic {basic}"
 
-    def _narrow(self, auth: Any) -> None:
-        """Prefer the credentials of our namespace, as ``podman login host/namespace`` leaves them (containers-auth.json(5)), to the host's.
+    def _token(self, asked: Mapping[str, str], basic: str) -> str:
+        """A token from where the registry points, for what it wants to see one for; nothing when we get none there.
 
-        When there are none for either, those of the only namespace that somebody logged in to.
+        Without credentials anybody may get one, where packages are public.
         """
-        kept = {_BARE.sub("", name): name for name in auth._auth_config.get("auths") or {}}  # it looks for the very name of the host
-        parts = self._namespace.split("/") if self._namespace else []
-        ours = ["/".join((self.host, *parts[:length])) for length in range(len(parts), -1, -1)]
-        others = [name for name in kept if name.startswith(f"{self.host}/")]
-        found = [name for name in ours if name in kept] or ([] if hasattr(auth, "_basic_auth") or len(others) != 1 else others)
-        if found:
-            auth._load_auth(kept[found[0]])
+        realm = asked.get("realm", "")
+        headers = {"Accept": "application/json"} | ({"Authorization": f"Basic {basic}"} if basic else {})
+        where = joined(f"https://{self.host}/", realm if "://" in realm else f"https://{realm}")
+        wanted = {name: asked[name] for name in ("service", "scope") if asked.get(name)}
+        with self._session.request("GET", where, headers=headers, params=wanted) as response:
+            if response.status_code != 200:
+                return ""
+            try:
+                answer = parse_json(b"".join(blocks_of(response, BLOCK)), "a token")
+            except IntegrityError:
+                return ""
+        token = answer.get("token") or answer.get("access_token")
+        return token if isinstance(token, str) and _TOKEN.fullmatch(token) else ""
 
     def _send(self, method: str, url: str, headers: Mapping[str, str], data: Any, allowance: Allowance) -> Any:
         return self._session.request(method, url, allowance, headers, data=data)
@@ -161,7 +167,7 @@ class Wire:
 
     def _readable(self, text: str) -> str:
         """What the registry says, or is said of a request, without the credentials that it was sent."""
-        return Redactor({"password": [getattr(self._auth, name, None) for name in ("_basic_auth", "token")]}).text(text)
+        return Redactor({"password": self._secrets}).text(text)
 
 
 def blocks_of(answer: Any, limit: int) -> Iterator[bytes]:
@@ -173,15 +179,6 @@ def blocks_of(answer: Any, limit: int) -> Iterator[bytes]:
         if size > limit:
             raise IntegrityError(f"the registry sends more than the {limit} bytes that it should; look at what answers at that address")
         yield block
-
-
-def _credential_files() -> list[str]:
-    """Where container tools keep credentials, besides ~/.docker/config.json."""
-    named = os.environ.get("REGISTRY_AUTH_FILE")
-    if named:
-        return [named]
-    folders = [(os.environ.get("DOCKER_CONFIG"), "config.json"), (os.environ.get("XDG_RUNTIME_DIR"), "containers/auth.json")]
-    return [str(Path(folder) / name) for folder, name in folders if folder and (Path(folder) / name).exists()]
 
 
 def _short(error: Exception) -> str:

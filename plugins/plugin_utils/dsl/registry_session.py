@@ -279,7 +279,7 @@ with contextlib.suppress(ImportError):
             """Whether an address is the registry's own."""
             return _origin(url) == self._home
 
-        def request(  # type: ignore[override]  # oras gives it by these names alone
+        def request(  # type: ignore[override]  # what its methods would add is not asked for
             self, method: str, url: str, allowance: Allowance | None = None, headers: Any = None, **options: Any
         ) -> requests.Response:
             """The response after all redirects, whose content was not read yet."""

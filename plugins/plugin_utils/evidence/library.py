@@ -24,7 +24,6 @@ from ..dsl.seen import Loss, Piece, Sight, Snapshot, extended, losses
 from ..dsl.walk import blobs_of
 from ..errors import ConflictError, IntegrityError, NotFoundError, TidegateError
 from ..keys import load_public
-from ..libs import require
 from .envelope import open_envelope, payload_of, sign
 from .statement import LIBRARY, ON_CHANGES, Statement, kind_of, purl, rfc_of, strict_json
 from .store import PREDICATE_TYPE, RFC, Attached, may_be_evidence, read_piece
@@ -71,7 +70,6 @@ def meant_by(cmdb_url: str | None, names: Collection[str] | None) -> Meant:
     """What the library, as far as it is for the releases ``names``, is meant to have; where there is no CMDB yet, nobody knows."""
     if cmdb_url is None:
         return Meant(names=names)
-    require("SQLAlchemy")
     try:
         with Cmdb.open(cmdb_url) as cmdb, cmdb.read() as connection:
             return Meant(snapshots(cmdb, names, connection), _purged(connection), names)
@@ -187,7 +185,6 @@ def watch(cmdb_url: str | None, home: Repository, release: tuple[str, str, str],
     if cmdb_url is None:
         return problems
     try:
-        require("SQLAlchemy")
         with Cmdb.open(cmdb_url) as cmdb:
             before = snapshot(cmdb, name, version)
             remember(cmdb, [look(home, name, version, digest, before.evidence if before else {})], now, signer)

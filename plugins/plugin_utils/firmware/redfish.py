@@ -108,7 +108,7 @@ class Bmc:
     effects = frozenset({"immediate", *_RESETS})
 
     def __init__(self, access: Access) -> None:
-        require("redfish", "requests")
+        require("firmware")
         logging.getLogger("redfish").setLevel(logging.CRITICAL)  # it would write to Ansible's log what the device says of our session
         self._access = access
         self._client: Any = None

@@ -36,7 +36,7 @@ class PrometheusClient:
     """One Prometheus; ``where`` says where its address is, and its token. Raises :class:`TidegateError` for an address that is none."""
 
     def __init__(self, address: str, token: str = "", where: str = "Prometheus") -> None:
-        require("requests")
+        require("metrics")
         self._where = where
         try:
             endpoint = read_url(address)

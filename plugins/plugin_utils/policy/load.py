@@ -5,14 +5,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from ..calendar.model import CalendarFiles
 from ..dhs.spare_rules import SpareRules
 from ..documents import Document, load_document, parse_time
+from ..libs import lacking
 from ..metrics.model import Bake
 from ..rollout.options import Constraints, Rings, Rollout, Share, StayUp, Together
 from .checks import check_controls, check_responsibilities, check_roles, check_steps
@@ -35,6 +39,7 @@ from .model import (
 )
 
 DEFAULT = Path(__file__).parent / "default.yml"
+_NEEDS = {"calendars": "calendars", "prometheus": "metrics"}  # by keys of a policy, the files of requirements/
 
 
 def read_policy(path: str | Path | None, controls: Mapping[str, Waivable]) -> Policy:
@@ -107,6 +112,19 @@ def load_host_classes(path: str | Path) -> tuple[str, ...]:
     document = load_document(path, "policy")
     document.finish()
     return tuple(document.data.get("host_classes", ()))
+
+
+def needs_of_policy(path: str | None) -> tuple[str, ...]:
+    """What the calendars and metrics of a policy.yml need of libraries; nothing of one that can't be read, which is said by who reads it.
+
+    Nothing is read where those libraries are installed.
+    """
+    found: object = None
+    missing = {key: need for key, need in _NEEDS.items() if lacking(need)}
+    if path is not None and missing and Path(path).is_file():
+        with contextlib.suppress(OSError, ValueError, RecursionError, yaml.YAMLError):
+            found = yaml.safe_load(Path(path).read_text())
+    return tuple(need for key, need in missing.items() if isinstance(found, dict) and found.get(key))
 
 
 @functools.cache

@@ -20,7 +20,6 @@ from ..limits import run_within
 from ..strict_json import read_object
 
 with contextlib.suppress(ImportError):
-    import pysnc
     import requests
 
 _T = TypeVar("_T")
@@ -31,6 +30,12 @@ _LARGEST = 4 << 20  # bytes of an answer
 _ATTEMPTS = 3
 _BUSY = (429, 502, 503, 504)
 _BUSY_WITH = "find out what it is busy with and run this again"
+_AS_BOTH = {  # of each field what it is and what people see of it, a page at a time
+    "sysparm_display_value": "all",
+    "sysparm_exclude_reference_link": "true",
+    "sysparm_limit": 100,
+    "sysparm_suppress_pagination_header": "true",
+}
 _WHO = "SN_USERNAME and SN_PASSWORD, or SN_ACCESS_TOKEN,"
 
 
@@ -47,43 +52,35 @@ class Instance:
     """An instance at ``https://host``. Every call raises :class:`TidegateError` with one sentence, which has no credentials in it."""
 
     def __init__(self, url: str) -> None:
-        require("pysnc", "requests")
+        require("servicenow")
         self._host = urlsplit(url).netloc
-        # A session of our own: the client itself would wait without end, take any amount, and follow to other hosts.
-        self._client = pysnc.ServiceNowClient(url, _session(self._host), auto_retry=False)
+        self._tables = f"{url}/api/now/table"
+        self._session = _session(self._host)
 
     def query(self, table: str, query: str, fields: Iterable[str], most: int) -> list[Record]:
         """The records that an encoded query finds; refused when they are more than ``most``."""
 
         def ask() -> list[Record]:
-            found = self._client.GlideRecord(table, batch_size=100)
-            found.fields = list(fields)
-            found.add_encoded_query(query)
-            found.query()
-            records = []
-            while found.next():
-                values, shown = found.serialize(), found.serialize(display_value=True)
-                records.append(
-                    Record(str(values.get("sys_id")), *({name: str(v or "") for name, v in each.items()} for each in (values, shown)))
-                )
+            records: list[Record] = []
+            while True:
+                # Without an order a page could repeat what was on the one before.
+                asked = {"sysparm_query": f"{query}^ORDERBYsys_id", "sysparm_fields": ",".join(dict.fromkeys(["sys_id", *fields]))}
+                answer = self._session.get(f"{self._tables}/{table}", params=_AS_BOTH | asked | {"sysparm_offset": len(records)})
+                rows = answer.json()["result"]
+                records += map(_record, rows)
                 if len(records) > most:
                     raise IntegrityError(f"{self._host} has more than {most} records of {table} for one change; look at them there")
-            return records
+                if not rows or len(records) >= int(answer.headers["X-Total-Count"]):
+                    return records
 
         return self._within(ask)
 
     def write(self, table: str, sys_id: str, values: Mapping[str, str]) -> None:
         """Change some fields of a record. What the instance answers is not believed: read it again."""
 
-        def ask() -> None:
-            record = self._client.GlideRecord(table)
-            record.fields = list(values)
-            record.get(sys_id)  # it only sends what it knows to be different
-            for name, value in values.items():
-                record.set_value(name, value)
-            record.update()
-
-        self._within(ask)
+        self._within(
+            lambda: self._session.patch(f"{self._tables}/{table}/{sys_id}", params={"sysparm_fields": "sys_id"}, json=dict(values))
+        )
 
     def _within(self, ask: Callable[[], _T]) -> _T:
         """Do it in bounded time; what goes wrong is said in one sentence."""
@@ -108,6 +105,13 @@ class Instance:
             raise TidegateError(
                 f"what {self._host} answers can't be understood ({type(error).__name__}); look at what answers there"
             ) from None
+
+
+def _record(row: Mapping[str, Any]) -> Record:
+    """A row of an answer."""
+    both = {name: value if isinstance(value, dict) else {"value": value, "display_value": value} for name, value in row.items()}
+    values, shown = ({name: str(value.get(form) or "") for name, value in both.items()} for form in ("value", "display_value"))
+    return Record(values.get("sys_id", ""), values, shown)
 
 
 def _slow(host: str) -> TidegateError:
@@ -137,7 +141,7 @@ def _session(host: str) -> Any:
             return response
 
     session = Session()
-    session.headers["Accept-Encoding"] = "identity"
+    session.headers.update({"Accept": "application/json", "Accept-Encoding": "identity"})
     session.auth = _who(host)
     return session
 

@@ -38,7 +38,6 @@ with contextlib.suppress(ImportError):
     import icalendar
 
 Ci = Mapping[str, Any]
-LIBRARIES = ("icalendar",)
 _NAME = "Forward schedule of releases"
 _NAMED = 20  # CIs in a description
 _UNFIT = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")  # what RFC 5545 allows in no text

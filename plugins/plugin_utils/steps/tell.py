@@ -151,7 +151,7 @@ def _send(addresses: dict[str, list[str]], title: str, body: str) -> dict[str, s
     What it says of itself is not looked at: there could be addresses in it.
     """
     try:
-        require("apprise")
+        require("communication")
     except TidegateError as error:
         return dict.fromkeys(addresses, str(error))
     note("telling people how it goes")

@@ -5,7 +5,11 @@
 
 from __future__ import annotations
 
-from datetime import date
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from enum import StrEnum
+from importlib import import_module
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -247,3 +251,53 @@ def test_a_failed_result_has_its_data_for_who_asks_for_it(monkeypatch: pytest.Mo
 def test_an_error_has_three_lines_unless_more_is_asked_for() -> None:
     assert run({"path": "/many"})["msg"].splitlines() == ["fault 0", "fault 1", "and 8 more faults, which -v lists"]
     assert len(run({"path": "/many"}, register="found")["msg"].splitlines()) == 10
+
+
+class Colour(StrEnum):
+    """An enumeration of texts."""
+
+    RED = "red"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Something with a moment in it."""
+
+    at: datetime
+    colours: frozenset[Colour]
+
+
+def _is_plain(value: object) -> bool:
+    if type(value) is dict:
+        return all(type(key) in _PLAIN and _is_plain(entry) for key, entry in value.items())
+    return all(map(_is_plain, value)) if type(value) is list else type(value) in _PLAIN
+
+
+_PLAIN = (str, int, float, bool, type(None))
+
+
+def test_whatever_an_action_gives_its_result_holds_plain_types_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = {
+        Colour.RED: [Colour.RED, (1, True, None, 1.5)],
+        "piece": Piece(datetime(2027, 3, 1, tzinfo=UTC), frozenset({Colour.RED})),
+        "path": Path("/a"),
+        "day": date(2027, 3, 1),
+        "set": {"b", "a"},
+    }
+    monkeypatch.setattr(Chatty, "execute", lambda *_arguments: odd)
+    result = run({"path": "/odd"})
+    assert {name: result[name] for name in ("red", "piece", "path", "day", "set")} == {
+        "red": ["red", [1, True, None, 1.5]],
+        "piece": {"at": "2027-03-01T00:00:00+00:00", "colours": ["red"]},
+        "path": "/a",
+        "day": "2027-03-01",
+        "set": ["a", "b"],
+    }
+    assert _is_plain(result)
+
+
+@pytest.mark.parametrize("path", sorted((Path(HOME) / "plugins" / "modules").glob("[a-z]*.py")), ids=lambda path: path.stem)
+def test_every_module_has_an_action_that_sees_to_that(path: Path) -> None:
+    action = import_module(f"ansible_collections.tidegate.release.plugins.action.{path.stem}").ActionModule
+    assert issubclass(action, TidegateAction)
+    assert action.run is TidegateAction.run

@@ -10,6 +10,7 @@ import json
 import random
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -23,6 +24,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.shipment impo
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import IntegrityError
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from pyfastcdc import FastCDC
 
 BIG = random.Random(1).randbytes(3 << 20)  # noqa: S311 - the same in every run
 
@@ -37,10 +39,54 @@ def cut(data: bytes, steps: list[int] | None = None) -> tuple[tuple[int, str], .
     return chunker.chunks()
 
 
-def test_chunks_of_these_bytes_never_change() -> None:
-    """A new version of the library must not make another package of the same software."""
-    digest = hashlib.sha256(json.dumps(cut(BIG)).encode()).hexdigest()
-    assert digest == "2bea163017b95d949e09f4a04d2542f2cdf2da36b36a8c330978d2183b39bdae"
+# What is cut, and the sha256 over the JSON of length and digest of its chunks; below, how long the first chunks of noise are.
+GOLDEN = {
+    "nothing": (b"", "4f53cda18c2baa0c0354bb5f9a3ecbe5ed12ab4d8e11ba873c2f11161202b945"),
+    "one byte": (b"x", "fb32e03cb71457045a44f5164ed3b95948a0e1bfb7419a3a701248fbde1c78e4"),
+    "no end in it": (bytes(3 * LARGE + 5), "0a58b6c0ebb4edda3aa439ab91143aa60fdffde9cba5becc0b77cd9589e9a37c"),
+    "noise": (BIG, "2bea163017b95d949e09f4a04d2542f2cdf2da36b36a8c330978d2183b39bdae"),
+    "an odd length": (BIG[: 2 * LARGE + 1], "cdbbd26d32f3e9e87dbe501036fb235300621c92d9209d11f02426362e4b6583"),
+    "text": (
+        b"".join(b"line %d of a file\n" % number for number in range(60_000)),
+        "3a4bc551ad4faa6f998f7d82cbd4ff6dce52b30bafa1177c87b54562e5f27d12",
+    ),
+}
+LENGTHS = (33258, 78308, 80973, 39403, 28737, 67810, 159371, 71728)
+
+
+@pytest.mark.parametrize("means", ["pyfastcdc", "python", "another"])
+@pytest.mark.parametrize("kind", GOLDEN)
+def test_these_bytes_are_cut_so_for_ever_by_whatever_means(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, kind: str, means: str
+) -> None:
+    """A new version of the library, or none, must not make another package of the same software."""
+    if means == "python":
+        monkeypatch.delattr(subject, "pyfastcdc")
+    elif means == "another":  # as a version with another rule would be
+        monkeypatch.setattr(subject, "pyfastcdc", SimpleNamespace(FastCDC=lambda **sizes: FastCDC(normalized_chunking=2, **sizes)))
+    subject._is_fast.cache_clear()
+    request.addfinalizer(subject._is_fast.cache_clear)
+    assert subject._is_fast() == (means == "pyfastcdc")
+    data, digest = GOLDEN[kind]
+    assert hashlib.sha256(json.dumps(cut(data)).encode()).hexdigest() == digest
+    assert kind != "noise" or tuple(length for length, _sha256 in cut(data))[: len(LENGTHS)] == LENGTHS
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 1 << 32),
+    sizes=st.lists(st.integers(0, 150_000), min_size=1, max_size=4),
+    runs=st.lists(st.binary(min_size=1, max_size=40), min_size=1, max_size=3),
+)
+@example(seed=0, sizes=[16 << 10], runs=[b"\0"])
+@example(seed=0, sizes=[(16 << 10) + 1], runs=[b"\0"])
+@example(seed=0, sizes=[(64 << 10) + 1, 1], runs=[b"\0"])
+@example(seed=0, sizes=[LARGE, 1], runs=[b"\0"])
+def test_python_alone_cuts_as_the_library_does(seed: int, sizes: list[int], runs: list[bytes]) -> None:
+    noise = random.Random(seed)  # noqa: S311 - the same in every run
+    parts = [noise.randbytes(size) if index % 2 == 0 else (runs[index % len(runs)] * size)[:size] for index, size in enumerate(sizes)]
+    data = b"".join(parts)
+    assert list(subject._lengths(data)) == list(subject._fast_lengths(data))
 
 
 @settings(max_examples=20, deadline=None)

@@ -385,7 +385,7 @@ class Somewhere:
         self.answers, self.sent = answers, []
         monkeypatch.setattr(requests.Session, "request", lambda _me, *request, **options: self.answer(*request, **options))
         monkeypatch.setattr(session, "_is_near", lambda host: near.get(host.replace(".", "_"), False))
-        monkeypatch.setattr(Wire, "_log_in", lambda _self, _challenge: Login(_self._session))
+        monkeypatch.setattr(Wire, "_log_in", lambda _self, _challenge: "Bearer secret")
 
     def answer(self, _method: str, url: str, headers: dict[str, str], **_options: object) -> requests.Response:
         self.sent.append((url, headers.get("Authorization")))
@@ -394,19 +394,6 @@ class Somewhere:
         response.headers.update(more)
         response.url, response.raw = url, io.BytesIO(b"")
         return response
-
-
-class Login:
-    """Always the same token."""
-
-    def __init__(self, _session: object) -> None:
-        pass
-
-    def get_auth_header(self) -> dict[str, str]:
-        return {"Authorization": "Bearer secret"}
-
-    def authenticate_request(self, _response: object, headers: dict[str, str]) -> tuple[dict[str, str], bool]:
-        return headers | self.get_auth_header(), True
 
 
 HERE, STORE = "https://registry.example/v2/blob", "https://store.example/blob?signed=yes"
@@ -431,7 +418,7 @@ def test_a_blob_may_be_elsewhere_but_our_credentials_stay(monkeypatch: pytest.Mo
 def test_what_a_registry_repeats_of_our_credentials_is_not_shown() -> None:
     wire = Wire("registry.example", secure=True)
     basic = base64.b64encode(b"rita:hidden-1").decode()
-    wire._auth = SimpleNamespace(**{"_basic_auth": basic, "token": "hidden-token-2"})
+    wire._secrets = [basic, "hidden-token-2"]
     said = json.dumps({"errors": [{"code": f"Bearer hidden-token-2 {'x' * 60}", "message": f"{'x' * 170} Basic {basic}"}]}).encode()
     for status in (403, 500):
         response: Any = SimpleNamespace(status_code=status, reason="no hidden-1", iter_content=lambda _size: iter([said]))
