@@ -9,6 +9,7 @@ import ast
 import re
 import sys
 from collections.abc import Iterable, Iterator
+from functools import cache
 from importlib.metadata import Distribution, PackageNotFoundError, distribution, packages_distributions
 from pathlib import Path
 
@@ -51,14 +52,23 @@ def with_what_they_need(requirements: Iterable[Requirement]) -> dict[str, Distri
     return found
 
 
+@cache
+def code() -> dict[str, list[ast.AST]]:
+    """What the files of the controller say, by path, as far as it matters here."""
+    kinds = (ast.Import, ast.ImportFrom, ast.Call, ast.FunctionDef)
+    paths = [path for path in sorted((ROOT / "plugins").rglob("*.py")) if path.parts[-2] not in {"modules", "module_utils", "lab"}]
+    trees = {str(path.relative_to(ROOT)): ast.parse(path.read_text()) for path in paths}
+    return {path: [node for node in ast.walk(tree) if isinstance(node, kinds)] for path, tree in trees.items()}
+
+
 def imported() -> Iterator[tuple[str, str]]:
     """Each file of the controller's code with each library that it imports."""
-    for path in sorted((ROOT / "plugins").rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
+    for path, nodes in code().items():
+        for node in nodes:
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
             for name in {name.partition(".")[0] for name in names} - sys.stdlib_module_names - {"ansible", "ansible_collections"}:
-                yield str(path.relative_to(ROOT)), name
+                yield path, name
 
 
 def test_what_the_code_imports_is_required_and_what_is_required_is_used() -> None:
@@ -102,8 +112,8 @@ def test_the_base_is_small() -> None:
 
 def test_every_need_that_the_code_names_is_a_file() -> None:
     named = set()
-    for path in (ROOT / "plugins").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+    for nodes in code().values():
+        for node in nodes:
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "require":
                 named |= {argument.value for argument in node.args if isinstance(argument, ast.Constant)}
             elif isinstance(node, ast.FunctionDef) and node.name == "libraries":
