@@ -46,6 +46,7 @@ GOLDEN = {
     "no end in it": (bytes(3 * LARGE + 5), "0a58b6c0ebb4edda3aa439ab91143aa60fdffde9cba5becc0b77cd9589e9a37c"),
     "noise": (BIG, "2bea163017b95d949e09f4a04d2542f2cdf2da36b36a8c330978d2183b39bdae"),
     "an odd length": (BIG[: 2 * LARGE + 1], "cdbbd26d32f3e9e87dbe501036fb235300621c92d9209d11f02426362e4b6583"),
+    "an end at the last byte, which is odd": (BIG[:33259], "d897a0e14fd49f5364e459f7fabe86f541b67c0d5d50f12ac9e40fb64d6c9a55"),
     "text": (
         b"".join(b"line %d of a file\n" % number for number in range(60_000)),
         "3a4bc551ad4faa6f998f7d82cbd4ff6dce52b30bafa1177c87b54562e5f27d12",
