@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.invocation import refuse_left_out
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.role_check import check_by_role
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.role_wave import local_tmp
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
@@ -41,6 +42,7 @@ class ActionModule(TidegateAction):
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         manifest = release_to_adopt(Path(options["release"]), options["path"])
         hosts = sorted(set(options["hosts"]).intersection(task_vars["groups"]["all"]))
+        refuse_left_out(self._loader, task_vars, hosts, "tidegate_hosts chooses which hosts adopt a release, and each is accounted for")
         with Cmdb.open(required_setting(options, "cmdb")) as cmdb:
             refuse_changing(cmdb, manifest, hosts)
             if options["step"] == "begin":

@@ -22,6 +22,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statemen
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import ensure
 from ansible_collections.tidegate.release.plugins.plugin_utils.intake.examine import Examination, examine, quarantine, snapshot, statements
 from ansible_collections.tidegate.release.plugins.plugin_utils.keys import load_signer
+from ansible_collections.tidegate.release.plugins.plugin_utils.report.artifacts import passed_on
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting, secret_setting
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.archive import describe, last_version
 
@@ -79,6 +80,7 @@ class ActionModule(TidegateAction):
             "key": signer.public_key.keyid if signer else None,
             "examination": found and _told(found),
             "warnings": problems,
+            **passed_on("archived", {"name": archived.name, "version": archived.version, "digest": archived.digest}),
         }
 
     def _examine(self, source: Source, options: dict[str, Any], folder: Path, write: bool) -> Examination:

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction, kept_in_run
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.clearance import Clearance
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.summary import is_signed
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import sign
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import list_release, remember_sight
 from ansible_collections.tidegate.release.plugins.plugin_utils.keys import load_signer
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.load import needs_of_policy
+from ansible_collections.tidegate.release.plugins.plugin_utils.report.artifacts import first, inert, passed_on
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.files import write_documents
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.html import render_clearance
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting, secret_setting
@@ -50,11 +52,12 @@ class ActionModule(TidegateAction):
         return {
             "changed": bool(files),
             "failed": not clearance.granted,
-            "msg": "\n".join((clearance.sentence(), *clearance.details(complete=self._display.verbosity > 0))),
+            "msg": inert("\n".join((clearance.sentence(), *clearance.details(complete=self._display.verbosity > 0)))),
             "granted": clearance.granted,
             "controls": clearance.to_dict()["controls"],
             "files": files,
             **warned([*problems, *clearing.remarks()]),
+            **passed_on("cleared", _passed_on(clearance), sentence=clearance.sentence()),
         }
 
     def _write(self, clearing: Clearing, options: dict[str, Any], sources: Sources) -> list[str]:
@@ -68,3 +71,8 @@ class ActionModule(TidegateAction):
             with contextlib.suppress(OSError):
                 stale = not is_signed(summary, (folder / _SUMMARY).read_bytes(), signer.public_key)
         return write_documents("clearance", document, "at", others, folder, write=not self._task.check_mode, stale=stale)
+
+
+def _passed_on(clearance: Clearance) -> dict[str, Any]:
+    failing = first(control.name for control in clearance.controls if control.blocks)
+    return {"rfc": clearance.rfc, "digest": clearance.digest, "granted": clearance.granted, "failing": failing}

@@ -9,6 +9,7 @@ from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.inventory import read_inventory
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.invocation import refuse_left_out
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb import ci_changes
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import NotFoundError
@@ -28,6 +29,8 @@ class ActionModule(TidegateAction):
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         dry_run, url = bool(self._task.check_mode), required_setting(options, "cmdb")
         hosts = read_inventory(self._loader)
+        why = "an import enters the whole inventory, and names what is gone from it"
+        refuse_left_out(self._loader, task_vars, [host.name for host in hosts], why)
         words = {word: options[option] for word, option in _WORDS.items()}
         try:
             cmdb = Cmdb.open(url, create=not dry_run)

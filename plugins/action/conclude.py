@@ -17,6 +17,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.keys import load_signer
+from ansible_collections.tidegate.release.plugins.plugin_utils.report.artifacts import inert, passed_on
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.course import Outcome
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Rfc
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.objectives import evaluate_objectives
@@ -116,4 +117,5 @@ class ActionModule(TidegateAction):
 
 def _said(ended: dict[str, Any]) -> dict[str, Any]:
     say_last("\n".join((ended["msg"], *ended["progress"].get("more", ()))))
-    return ended
+    sentence = inert(ended["msg"])  # which the role passes on when it failed
+    return ended | {"msg": sentence} | passed_on("concluded", ended["concluded"], sentence=sentence)

@@ -25,6 +25,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.keys import load_signer
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.load import needs_of_policy
+from ansible_collections.tidegate.release.plugins.plugin_utils.report.artifacts import passed_on
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.data_change import DataStatement
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.leftovers import sweep_logs, sweep_run_directories
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting, secret_setting
@@ -84,4 +85,4 @@ class ActionModule(TidegateAction):
         announce(planned["msg"])
         for advice in missing_settings(sum(map(len, planned.get("waves", [])))):
             advise(advice)
-        return planned
+        return planned | (passed_on("planned", planned["planned"]) if "planned" in planned else {})

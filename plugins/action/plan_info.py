@@ -10,6 +10,7 @@ from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction, kept_in_run
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
+from ansible_collections.tidegate.release.plugins.plugin_utils.report.artifacts import passed_on, planned
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.files import check_plan_file, write_plan
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.progress import one_line
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting
@@ -33,12 +34,14 @@ class ActionModule(TidegateAction):
             document = preview(sources, rfc)
         lines = [host_sentence(document, options["host"])] if options["host"] else list(preview_lines(document))
         files = write_plan(document, dest, write=not self._task.check_mode) if dest else []
+        hosts = [wave["hosts"] for wave in document["waves"]]
         return {
             "changed": bool(files),
             "msg": "\n".join(map(_indented, lines)),
             "plan": document,
             "files": files,
             **warned(document["warnings"]),
+            **passed_on("planned", planned(document["rfc"], document["release"], document["version"], hosts)),
         }
 
 

@@ -19,6 +19,7 @@ from ansible_collections.tidegate.release.plugins.module_utils.lab.hosts import 
 from ansible_collections.tidegate.release.plugins.module_utils.lab.machine import choose_mode
 from ansible_collections.tidegate.release.plugins.module_utils.lab.processes import LabError
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction, secrets_of
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.invocation import refuse_left_out
 from ansible_collections.tidegate.release.plugins.plugin_utils.activity import note
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import read_release
@@ -83,6 +84,7 @@ class ActionModule(TidegateAction):
         signer = load_signer(key, secret_setting(options, "key_passphrase")) if key else None
         person = check_signer(subject.policy, signer, utc_now()) if signer else ""
         doubles = {double: host.name for double, host in plan.hosts.items()}
+        refuse_left_out(self._loader, task_vars, doubles.values(), "the lab is made after these hosts, and compared with them")
         result: dict[str, Any] = {
             "changed": False,
             "version": release.version,

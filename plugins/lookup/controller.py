@@ -15,6 +15,8 @@ description:
   - A limit that leaves out no host of the inventory, such as V(all), is lifted, as an implicit localhost is not in it.
   - Fails when C(--tags), C(--skip-tags), C(--start-at-task) or C(--step) could leave out a part of what is done as a whole or not at all.
     A playbook that was imported with tags of a team's own may be chosen by them, whole.
+  - Fails when the extra variable C(tidegate_slice) says that this run has a slice of the inventory, unless O(hold) says that it is one of
+    those that can share a deployment.
   - Fails when a text was given in a way that Ansible does not read to its end, as in C(-e "tidegate_reason=two words").
   - Fails when an extra variable looks like one of this collection's and is none, as C(tidegate_relase) is, or can't be what a play
     takes it for, as C(tidegate_become=perhaps) can't.
@@ -48,7 +50,7 @@ _raw:
   elements: str
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.interrupt import hold_on_signals
@@ -60,6 +62,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.actions.invocatio
     keep_controller,
     refuse_cut_texts,
     refuse_partial,
+    refuse_slice,
 )
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.output import prepare_main
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.variables import refuse_mistyped, refuse_unfit
@@ -69,13 +72,18 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.errors import Tid
 class LookupModule(LookupBase):
     """Looks at how this run was called, in the process that runs the plays."""
 
+    drives: ClassVar[bool] = False  # whether a deployment may be under way since an earlier play of this run
+
     def run(self, terms: list[str], variables: dict[str, Any] | None = None, **kwargs: Any) -> list[str]:
         if not is_listing():
             prepare_main()
             if kwargs.get("hold"):
                 hold_on_signals()
+                type(self).drives = True
             try:
                 refuse_partial(is_tagged())
+                if not self.drives:
+                    refuse_slice(self._loader)
                 refuse_cut_texts(self._loader)
                 refuse_mistyped(self._loader, {})
                 refuse_unfit(self._loader)

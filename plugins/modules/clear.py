@@ -85,4 +85,11 @@ files:
   type: list
   elements: str
   returned: always
+cleared:
+  description:
+    - The number of the RFC (C(rfc)), the C(digest) that it names, whether it is cleared (C(granted)), and the names of the first 20
+      controls that stand in its way (C(failing)).
+    - Later jobs get it as C(tidegate_cleared), with C(sentence), see C(docs/jobs.md) in the collection.
+  type: dict
+  returned: always
 """

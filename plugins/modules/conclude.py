@@ -72,6 +72,13 @@ objectives:
     detail:
       description: Why not.
       type: str
+concluded:
+  description:
+    - C(rfc), C(release), C(version), the C(state), how many C(hosts) are in which state, and the names of the first 20 that failed, got
+      lost, still owe the back-out, or were left as they are (C(amiss)). The report has all of them.
+    - Later jobs get it as C(tidegate_concluded), with C(sentence), see C(docs/jobs.md) in the collection.
+  type: dict
+  returned: always
 
 progress:
   description: What the progress display shows of this task.

@@ -104,4 +104,10 @@ files:
   type: list
   elements: str
   returned: always
+planned:
+  description:
+    - C(rfc), C(release), C(version), how many C(hosts) and C(waves) it has, and how many hosts each of the first 20 waves (C(sizes)).
+    - Later jobs get it as C(tidegate_planned), see C(docs/jobs.md) in the collection.
+  type: dict
+  returned: always
 """

@@ -3,31 +3,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """However Ansible is set and called: a verb does all of its work and says so, or changes nothing and says why.
 
-Two hosts in directories of this machine will do, for what a host does is not what is tested here. ``TIDEGATE_TEST_ANSIBLE`` may name
-another ansible-playbook, of another ansible-core with the collection beside it.
+Two hosts in directories of this machine will do, for what a host does is not what is tested here.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import re
-import sqlite3
 import subprocess
-import sys
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 import yaml
-from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
-from fleet import Fleet
+from sites import Site
 
-NUMBERS = count(7001)
-PLAYBOOK = os.environ.get("TIDEGATE_TEST_ANSIBLE", "ansible-playbook")
 NOT_INJECTED = {"ANSIBLE_INJECT_FACT_VARS": "false"}
 CACHED = {"ANSIBLE_CACHE_PLUGIN": "jsonfile", "ANSIBLE_GATHERING": "smart"}
 SETTINGS = {
@@ -46,76 +37,6 @@ SETTINGS = {
         "ANSIBLE_DUPLICATE_YAML_DICT_KEY": "error",
     },
 }
-
-
-class Site(Fleet):
-    """Hosts that are directories of this machine; Ansible finds no ansible.cfg."""
-
-    settings: dict[str, str]
-
-    @property
-    def environment(self) -> dict[str, str]:
-        own = {"HOME": str(self.path / "home"), "ANSIBLE_LOCAL_TEMP": str(self.path / "tmp")}
-        return {**super().environment, **own, **self.settings}
-
-    def up(self) -> None:
-        self.settings = {}
-        (self.path / "home").mkdir()
-        self.write_policy(**self.policy)
-        with Cmdb.open(self.environment["TIDEGATE_CMDB"], create=True) as cmdb:
-            cmdb.put_cis([{"name": name, "class": "server"} for name in self.hosts], "test")
-        self.inventory()
-
-    def inventory(self, *names: str, **variables: Any) -> str:
-        """An inventory of these hosts, of all without names; with more variables of all."""
-        hosts = {name: {"tidegate_root": str(self.path / name)} for name in names or self.hosts}
-        wide = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, **variables}
-        path = self.path / f"{'-'.join(names) or 'all'}.yml"
-        path.write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": wide}}))
-        return str(path)
-
-    def run(self, verb: str, *options: str, inventory: str | None = "", **variables: Any) -> subprocess.CompletedProcess[str]:
-        """Run a verb; ``inventory`` is that of all hosts unless it is said, none with ``None``."""
-        where = [] if inventory is None else ["-i", inventory or str(self.path / "all.yml")]
-        given = json.dumps({"tidegate_become": False, **variables})
-        done = subprocess.run(
-            [PLAYBOOK, f"tidegate.release.{verb}", *where, "-e", given, *options],
-            env=self.environment,
-            cwd=self.path / "home",
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            timeout=300,
-        )
-        assert "Traceback" not in done.stdout, done.stdout
-        return done
-
-    def change(self, **rfc: Any) -> tuple[str, str]:
-        """The number and the file of a new RFC, for a version of its own."""
-        number = next(NUMBERS)
-        health = [{"name": "there", "command": ["/bin/true"], "timeout": 5}]
-        digest = self.archive(f"{number}.0", settings={}, hooks={}, health=health)
-        return f"CHG{number}", str(self.rfc(f"CHG{number}", f"{number}.0", digest, **rfc))
-
-    def everything(self) -> dict[str, Any]:
-        """Each table of the CMDB, and each file of each host and of the library."""
-        found: dict[str, Any] = {}
-        with sqlite3.connect(self.path / "cmdb.sqlite", timeout=30) as connection:
-            for (name,) in connection.execute("select name from sqlite_master where type = 'table'").fetchall():
-                found[name] = connection.execute(f"select * from {name}").fetchall()  # noqa: S608 - a table of the CMDB
-        for root in (*self.hosts, "dsl"):
-            for path in sorted((self.path / root).rglob("*")):
-                found[str(path)] = (
-                    os.readlink(path) if path.is_symlink() else path.is_dir() or hashlib.sha256(path.read_bytes()).hexdigest()
-                )
-        return found
-
-    def live(self) -> set[str]:
-        return {
-            link.resolve().joinpath("version").read_text() for name in self.hosts if (link := self.path / name / "hello/current").exists()
-        }
 
 
 @pytest.fixture(scope="module")
@@ -218,3 +139,48 @@ def test_what_the_inventory_says_of_all_hosts_does_not_lead_the_controller_astra
     Path(inventory).write_text(yaml.safe_dump(document))
     done(site, "deploy", inventory=inventory, tidegate_rfc=rfc)
     done(site, "backout", inventory=inventory, tidegate_rfc=rfc)
+
+
+ROOT = Path(__file__).parents[2]
+VERBS = sorted(path.stem for path in (ROOT / "playbooks").glob("*.yml"))
+SHARED = {"deploy", "stage", "backout"}
+LEAVING_OUT = {
+    "tags": (("--tags", "x"), "--tags x could leave out a part of this"),
+    "skip-tags": (("--skip-tags", "untagged"), "--skip-tags untagged could leave out a part of this"),
+    "start-at-task": (("--start-at-task", "Conclude"), "--start-at-task 'Conclude' could leave out a part of this"),
+    "step": (("--step",), "--step could leave out a part of this"),
+    "limit": (("--limit", "web1"), "--limit web1 leaves out localhost, where everything is decided"),
+    "slice": (("-e", "tidegate_slice=true"), "tidegate_slice is for deploy, stage and backout"),
+}
+
+
+# Every verb asks in one place, so that `make test` tries one option with each.
+TRIED = [
+    pytest.param(verb, option, marks=() if (number - place) % len(LEAVING_OUT) == 0 else pytest.mark.thorough, id=f"{verb}-{option}")
+    for number, verb in enumerate(VERBS)
+    for place, option in enumerate(LEAVING_OUT)
+]
+
+
+@pytest.mark.parametrize(("verb", "option"), TRIED)
+def test_what_would_leave_out_a_part_of_a_verb_is_refused_by_name(site: Site, verb: str, option: str) -> None:
+    """Whatever else it is given: with nothing of it being the first that a verb looks at, nothing has changed."""
+    given, sentence = LEAVING_OUT[option]
+    before = site.everything()
+    command = ["ansible-playbook", f"tidegate.release.{verb}", "-i", str(site.path / "all.yml"), *given]
+    ran = forked.run(command, site.environment, site.path / "home", timeout=60)
+    assert ran.returncode != 0, ran.stdout
+    assert (sentence in words(ran)) != (option == "slice" and verb in SHARED), ran.stdout
+    assert "TASK" not in ran.stdout or (option == "slice" and verb in SHARED)
+    assert site.everything() == before
+
+
+def test_a_limit_that_leaves_out_what_a_verb_is_about_is_refused_and_no_other(site: Site) -> None:
+    limit = ("--limit", "web1,localhost")
+    refused(site, "leaves out web2, so nothing was done: an import enters the whole inventory", verb="import", options=limit)
+    folder = site.release("1.0", settings={}, hooks={}, health=[])
+    adopted = {"tidegate_release": str(folder), "tidegate_path": str(site.path / "nowhere")}
+    refused(site, "leaves out web2, so nothing was done: tidegate_hosts chooses", verb="adopt", options=limit, **adopted)
+    only = site.run("adopt", *limit, tidegate_hosts="web1", **adopted)
+    assert "leaves out" not in only.stdout
+    done(site, "archive", "--limit", "localhost", tidegate_release=str(folder))

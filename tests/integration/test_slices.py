@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shlex
 import signal
 import sqlite3
 import subprocess
@@ -22,6 +21,7 @@ import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.slice_journal import SliceJournal
 from fleet import CANARY, HEALTH, PORT, Fleet
+from jobs import Job
 from waiting import wait_until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="isolated lab hosts need root")
@@ -182,28 +182,17 @@ def test_streams_of_ansible_runner_share_a_deployment_in_postgresql(running: Fle
     with Cmdb.open(url, create=True) as cmdb:
         known = {"class": "server", "site": "ams", "environment": "lab"}
         cmdb.put_cis([{"name": name, **known, "attributes": variables[name]} for name in running.hosts], "test")
+        homes = {name: running.environment[name] for name in ("TIDEGATE_DSL", "TIDEGATE_POLICY")}
         streams = []
         for number, hosts in enumerate((("web1",), ("web2",), ("web3",), ("web4", "web5"))):
-            folder = tmp_path / f"slice{number}"
-            for name, content in {
-                "inventory/hosts.json": {"all": {"hosts": {host: with_settings(variables[host]) for host in hosts}}},
-                "env/envvars": {
-                    "TIDEGATE_CMDB": url,
-                    **{name: running.environment[f"TIDEGATE_{name[9:]}"] for name in ("TIDEGATE_DSL", "TIDEGATE_POLICY")},
-                },
-                "env/extravars": {"tidegate_rfc": path, "tidegate_slice": True},
-            }.items():
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                (folder / name).write_text(json.dumps(content))
-            (folder / "project").mkdir()
-            runner = shlex.quote(str(Path(sys.executable).with_name("ansible-runner")))
-            out, inside = tmp_path / f"out{number}", tmp_path / f"in{number}"
-            streams.append(
-                f"{runner} transmit {folder} -p tidegate.release.deploy | {runner} worker --private-data-dir {inside} "
-                f"| {runner} process {out}; cat {out}/artifacts/rc"
-            )
+            own = {host: with_settings(variables[host]) for host in hosts}
+            job = Job(tmp_path / f"slice{number}", own, {"TIDEGATE_CMDB": url, **homes})
+            job.lay_out({"tidegate_rfc": path, "tidegate_slice": True})
+            streams.append(job.stream("tidegate.release.deploy", tmp_path / f"streamed{number}"))
         ended = ends(running, start(running, [["bash", "-c", stream] for stream in streams]))
         assert [text[-1] for _status, text in ended] == ["0"] * 4, ended
+        passed_on = [Job.streamed(tmp_path / f"streamed{number}").artifacts["tidegate_concluded"] for number in range(4)]
+        assert [(one["state"], one["hosts"]) for one in passed_on].count(("completed", {"active": 5})) == 4, passed_on
         found = SliceJournal(cmdb).latest("CHG8111")
     assert found is not None
     assert found.state == "completed"

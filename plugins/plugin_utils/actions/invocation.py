@@ -12,7 +12,7 @@ import json
 import re
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from ansible import constants as C
@@ -20,12 +20,14 @@ from ansible import context
 from ansible.errors import AnsibleError, AnsibleLookupError, ExitCode
 from ansible.executor.playbook_executor import PlaybookExecutor
 from ansible.inventory.manager import InventoryManager
+from ansible.module_utils.parsing.convert_bool import BOOLEANS_FALSE
 from ansible.parsing.splitter import parse_kv
 from ansible.playbook.play import Play
 from ansible.template import is_trusted_as_template
 from ansible.utils.display import Display
 from ansible.utils.vars import load_extra_vars
 
+from ..activity import listed
 from ..errors import TidegateError, shortened
 from ..rollout.data_change import VARIABLE
 from ..settings import has_login
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from ansible.parsing.dataloader import DataLoader
 
 CONTROLLER = "localhost"
+SLICE = "tidegate_slice"
 _T = TypeVar("_T")
 
 # What people write and what is signed, journalled or shown as theirs.
@@ -114,6 +117,27 @@ def outside_limit(loader: DataLoader, variables: Mapping[str, Any]) -> set[str]:
         return set()
     inside = {host.name for host in _limited(loader, variables, limit).get_hosts("all")}
     return set(variables.get("groups", {}).get("all", ())) - inside
+
+
+def refuse_left_out(loader: DataLoader, variables: Mapping[str, Any], hosts: Collection[str], why: str) -> None:
+    """Raise :class:`TidegateError` when ``--limit`` leaves out one of the ``hosts`` that a verb is about.
+
+    ``variables`` are those of a play or a task; ``why``: what becomes of all of them, and how else to choose some.
+    """
+    left = sorted(outside_limit(loader, variables).intersection(hosts))
+    if left:
+        limit = context.CLIARGS.get("subset")
+        raise TidegateError(f"--limit {limit} leaves out {listed(left)}, so nothing was done: {why}; run it without --limit")
+
+
+def refuse_slice(loader: DataLoader) -> None:
+    """Raise :class:`TidegateError` when this run is said to have a slice of the inventory, and is of a verb that has no slices."""
+    given = load_extra_vars(loader).get(SLICE)
+    if given not in (None, "") and str(given).lower() not in BOOLEANS_FALSE:
+        raise TidegateError(
+            f"{SLICE} is for deploy, stage and backout, which several controllers do together, and no slices of this would be whole, so "
+            "nothing was done; leave it out, and in AWX have no slices of this job template"
+        )
 
 
 def keep_controller(loader: DataLoader, variables: Mapping[str, Any]) -> None:

@@ -34,6 +34,8 @@ ENVIRONMENT = frozenset(f"TIDEGATE_{name}" for name in ("DSL", "CMDB", "POLICY",
 _OF_HOOKS = frozenset(f"TIDEGATE_{name}" for name in ("RELEASE", "VERSION", "DIGEST", "TREE", "STATE", "PREVIOUS", "NEXT", "HOOK"))
 # What a release's own role gets to know, as extra variables of the run that is for it.
 OF_ROLES = frozenset(f"tidegate_{name}" for name in ("release", "version", "digest", "tree", "before", "receipts"))
+# What a job of AWX gives later ones of a workflow, see ``report/artifacts``: extra variables that nobody here reads.
+OF_JOBS = frozenset(f"tidegate_{step}" for step in ("archived", "cleared", "planned", "concluded"))
 _REGISTERED = re.compile(r"(?m)^ *register: *(\w+)$")
 _SHOWN = 80  # characters of a name
 _CLOSE = 0.7  # of difflib; what a suggestion has to be like
@@ -43,7 +45,7 @@ _CLOSE = 0.7  # of difflib; what a suggestion has to be like
 def known_variables() -> frozenset[str]:
     """Every variable that the roles specify or a playbook of the collection reads."""
     files = (*_COLLECTION.glob("roles/*/meta/argument_specs.yml"), *_COLLECTION.glob("playbooks/*.yml"))
-    return frozenset(name for file in files for name in _NAME.findall(file.read_text(encoding="utf-8"))) | OF_ROLES
+    return frozenset(name for file in files for name in _NAME.findall(file.read_text(encoding="utf-8"))) | OF_ROLES | OF_JOBS
 
 
 @functools.cache

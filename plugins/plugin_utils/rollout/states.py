@@ -180,6 +180,9 @@ LEFT_OUT = frozenset({_H.STAGE_FAILED, _H.WRITTEN_OFF})
 # Hosts that have not got the release, and run whole what they ran before: a late round can bring it to them.
 LATE = frozenset({_H.STAGE_FAILED, _H.FAILED})
 
+# Hosts that did not go the way of their deployment, so that somebody should look at them.
+AMISS = frozenset({_H.STAGE_FAILED, _H.FAILED, _H.STUCK, _H.LOST, _H.OWED, _H.WRITTEN_OFF, _H.SUPERSEDED, _H.ACCEPTED})
+
 # Deployments that are not over. Which of their hosts they lock against others is for :func:`locks` to say.
 OPEN = frozenset({_D.PLANNED, _D.STAGING, _D.ACTIVATING, _D.BAKING, _D.HELD, _D.BACKING_OUT, _D.SUPPORTING})
 

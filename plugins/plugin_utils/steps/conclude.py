@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
 from ..errors import ConflictError
+from ..report.artifacts import first
 from ..report.progress import share
 from ..rfc.source import Change
 from ..rollout import states
@@ -88,6 +90,7 @@ def foresee(journal: Journal, number: str, wanted: str, now: datetime) -> dict[s
         "state": state,
         "objectives": [],
         "msg": sentence,
+        "concluded": _passed_on(number, current, [] if current is None else journal.targets(current.id)),
         "progress": {"step": "conclude", "state": state, "detail": sentence},
     }
 
@@ -139,8 +142,22 @@ def conclude(
         "state": deployment.state,
         "objectives": [asdict(one) for one in objectives],
         "msg": sentence,
+        "concluded": _passed_on(deployment.rfc, deployment, targets),
         **warned(problems),
         "progress": {"step": "conclude", "state": deployment.state, "detail": sentence},
+    }
+
+
+def _passed_on(number: str, deployment: Deployment | None, targets: Iterable[Target]) -> dict[str, Any]:
+    """What later jobs get to know of a deployment: its state, how many hosts are in which, and the first of those that need somebody."""
+    hosts = list(targets)
+    return {
+        "rfc": number,
+        "release": deployment.release if deployment else None,
+        "version": deployment.version if deployment else None,
+        "state": str(deployment.state) if deployment else "none",
+        "hosts": dict(sorted(Counter(str(host.state) for host in hosts).items())),
+        "amiss": first(host.host for host in hosts if host.state in states.AMISS),
     }
 
 

@@ -20,6 +20,7 @@ from ..evidence.library import list_release, remember_sight
 from ..evidence.store import attach
 from ..licence.entitlements import reserve
 from ..policy.model import Policy
+from ..report.artifacts import planned
 from ..report.progress import counted, words
 from ..rfc.debts import delete_debts, incur
 from ..rfc.model import Rfc
@@ -292,6 +293,7 @@ def _bring_in(sources: Sources, journal: Journal, current: Deployment, cleared: 
         **warned(list(clearing.clearance.notes)),
         "waves": waves,
         "controls": clearing.clearance.to_dict()["controls"],
+        "planned": planned(rfc.number, rfc.release, rfc.version, waves),
         "progress": {"step": "plan", "state": "planned", "detail": sentence, "hosts": len(hosts), "waves": len(waves)},
     }
 
@@ -341,6 +343,7 @@ def _begin(sources: Sources, journal: Journal, cleared: _Cleared, request: RunRe
         **more,
         "waves": [list(wave) for wave in clearing.waves],
         "controls": clearing.clearance.to_dict()["controls"],
+        "planned": planned(rfc.number, rfc.release, rfc.version, clearing.waves),
         "progress": {"step": "plan", "state": "planned", "detail": sentence, "hosts": len(hosts), "waves": len(clearing.waves)},
     }
 

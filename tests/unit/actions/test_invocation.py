@@ -21,6 +21,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import trust_as_template
 from ansible.utils import vars as ansible_vars
 from ansible_collections.tidegate.release.plugins.action import plan
+from ansible_collections.tidegate.release.plugins.lookup import controller
 from ansible_collections.tidegate.release.plugins.lookup.controller import LookupModule
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions import invocation
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
@@ -38,12 +39,13 @@ def called(monkeypatch: pytest.MonkeyPatch) -> Called:
         options["extra_vars"] = tuple(trust_as_template(option) for option in options.get("extra_vars", ()))  # as ansible-core does
         monkeypatch.setattr(context, "CLIARGS", ImmutableDict({"tags": ["all"], **options}))
         monkeypatch.setattr(ansible_vars.load_extra_vars, "extra_vars", None, raising=False)
+        monkeypatch.setattr(LookupModule, "drives", False)
 
     return call
 
 
-def look_up(groups: Mapping[str, list[str]] | None = None) -> list[str]:
-    return LookupModule(loader=DataLoader()).run([], {"groups": GROUPS if groups is None else groups})
+def look_up(groups: Mapping[str, list[str]] | None = None, *, hold: bool = False) -> list[str]:
+    return LookupModule(loader=DataLoader()).run([], {"groups": GROUPS if groups is None else groups}, hold=hold)
 
 
 @pytest.mark.parametrize(
@@ -142,6 +144,31 @@ def test_what_a_limit_leaves_out_is_known(called: Called) -> None:
     assert invocation.outside_limit(DataLoader(), {"groups": GROUPS}) == {"web2"}
     called()
     assert invocation.outside_limit(DataLoader(), {"groups": GROUPS}) == set()
+
+
+def test_a_limit_that_leaves_out_a_host_that_a_verb_is_about_is_refused(called: Called) -> None:
+    called(subset="web1,localhost")
+    invocation.refuse_left_out(DataLoader(), {"groups": GROUPS}, ["web1", "db1"], "all of them are entered")
+    with pytest.raises(TidegateError, match="--limit web1,localhost leaves out web2, so nothing was done: all of them are entered; run it"):
+        invocation.refuse_left_out(DataLoader(), {"groups": GROUPS}, ["web1", "web2"], "all of them are entered")
+    called(subset="all")
+    invocation.refuse_left_out(DataLoader(), {"groups": GROUPS}, ["web1", "web2"], "all of them are entered")
+
+
+@pytest.mark.parametrize("given", ["tidegate_slice=true", "tidegate_slice=yes", '{"tidegate_slice": true}', "tidegate_slice=1"])
+def test_a_slice_is_for_what_several_controllers_do_together(called: Called, monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setattr(controller, "hold_on_signals", lambda: None)
+    called(extra_vars=(given,))
+    with pytest.raises(AnsibleLookupError, match="tidegate_slice is for deploy, stage and backout"):
+        look_up()
+    assert look_up(hold=True) == ["localhost"]
+    assert look_up() == ["localhost"], "in a later play of the same run"
+
+
+@pytest.mark.parametrize("given", ["tidegate_slice=false", "tidegate_slice=", '{"tidegate_slice": false}', "tidegate_slice=no", "x=y"])
+def test_no_slice_is_all_of_it(called: Called, given: str) -> None:
+    called(extra_vars=(given,))
+    assert look_up() == ["localhost"]
 
 
 TEXTS = [

@@ -1,0 +1,135 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The verbs as jobs of ansible-runner, as AWX runs them: what they pass on, what they say, and where they write."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jobs import Ended, Job
+from sites import Site
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a project that nobody can write to is a mount of root's")
+
+VERBS = ("archive", "clear", "plan", "deploy", "stage", "backout", "verify")
+PROJECT = {f"{verb}.yml": f"- import_playbook: tidegate.release.{verb}\n" for verb in VERBS}
+PASSPHRASE = "correct-horse-battery"  # noqa: S105 - of a test's own key
+BROKEN = {"name": "never", "command": ["/bin/false"], "timeout": 1}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    site = Site(tmp_path_factory.mktemp("site"), count=2)
+    site.up()
+    return site
+
+
+@pytest.fixture(scope="module")
+def job(site: Site) -> Job:
+    """A private data directory whose credentials are the homes and a signing key."""
+    key = site.path / "key.pem"
+    make = ["openssl", "genpkey", "-algorithm", "ed25519", "-aes256", "-pass", f"pass:{PASSPHRASE}", "-out", str(key)]
+    subprocess.run(make, check=True, capture_output=True)
+    key.chmod(0o600)
+    homes = {name: value for name, value in site.environment.items() if name.startswith("TIDEGATE_")}
+    key_of_job = {"TIDEGATE_KEY": str(key), "TIDEGATE_KEY_PASSPHRASE": PASSPHRASE}
+    local = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}", "tidegate_become": False}
+    hosts = {name: {**local, "tidegate_root": str(site.path / name)} for name in site.hosts}
+    job = Job(site.path / "job", hosts, {**homes, **key_of_job, "HOME": str(site.path / "home")})
+    job.lay_out(project=PROJECT)
+    return job
+
+
+def passed_on(ended: Ended, name: str) -> dict[str, Any]:
+    """What a job passes on, and nothing of it or of what it says is a secret."""
+    assert PASSPHRASE not in "\n".join((*ended.said, str(ended.events)))
+    assert set(ended.artifacts) <= {"tidegate_archived", "tidegate_cleared", "tidegate_planned", "tidegate_concluded"}
+    found = ended.artifacts[name]
+    assert len(str(found)) < 2000
+    return dict(found)
+
+
+def is_said(ended: Ended, pattern: str) -> bool:
+    """Whether a line is this sentence, behind its time, and no JSON."""
+    plain = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in ended.said]
+    return any(re.fullmatch(rf"([0-9-]+T[0-9:]+Z )?{pattern}", line) for line in plain)
+
+
+def test_a_workflow_of_jobs_passes_on_what_each_found(site: Site, job: Job) -> None:
+    folder = site.release("1.0", settings={}, hooks={}, health=[{"name": "there", "command": ["/bin/true"], "timeout": 5}])
+    archived = job.run("archive.yml", tidegate_release=str(folder))
+    assert archived.status == 0, archived.said
+    package = passed_on(archived, "tidegate_archived")
+    assert package == {"name": "hello", "version": "1.0", "digest": site.archive_folder(folder)}
+
+    later = datetime.now(UTC) + timedelta(days=1)
+    window = {"start_date": later.isoformat(), "end_date": (later + timedelta(hours=4)).isoformat()}
+    closed = str(site.rfc("CHG1", "1.0", package["digest"], **window))
+    refused = job.run("clear.yml", tidegate_rfc=closed)
+    assert refused.status != 0
+    cleared = passed_on(refused, "tidegate_cleared")
+    assert cleared["failing"] == ["window"]
+    assert (cleared["rfc"], cleared["digest"], cleared["granted"]) == ("CHG1", package["digest"], False)
+    assert cleared["sentence"].startswith("CHG1 is not cleared: window")
+
+    rfc = str(site.rfc("CHG1", "1.0", package["digest"]))
+    granted = passed_on(job.run("clear.yml", tidegate_rfc=rfc), "tidegate_cleared")
+    assert (granted["granted"], granted["failing"]) == (True, [])
+    plan = {"rfc": "CHG1", "release": "hello", "version": "1.0", "hosts": 2, "waves": 2, "sizes": [1, 1]}
+    assert passed_on(job.run("plan.yml", tidegate_rfc=rfc), "tidegate_planned") == plan
+
+    before = site.everything()
+    tried = job.run("deploy.yml", "--check", tidegate_rfc=rfc)
+    assert tried.status == 0, tried.said
+    assert site.everything() == before
+    assert passed_on(tried, "tidegate_concluded")["state"] == "none"
+
+    deployed = job.run("deploy.yml", tidegate_rfc=rfc)
+    assert deployed.status == 0, deployed.said
+    assert passed_on(deployed, "tidegate_planned") == plan
+    concluded = passed_on(deployed, "tidegate_concluded")
+    assert concluded.pop("sentence").startswith("CHG1: hello 1.0 is live on ")
+    known = {"rfc": "CHG1", "release": "hello", "version": "1.0"}
+    assert concluded == {**known, "state": "completed", "hosts": {"active": 2}, "amiss": []}
+    assert is_said(deployed, r"wave 1 of 2: .*")
+    assert is_said(deployed, r"CHG1: hello 1\.0 is live on .*")
+
+    given = {"tidegate_archived": package, "tidegate_concluded": concluded}  # as AWX does with the artifacts of the nodes before
+    named = {f"tidegate_{key}": f"{{{{ tidegate_archived.{key} }}}}" for key in ("name", "digest")}
+    tried = job.run("verify.yml", "--check", **given, **named)
+    assert tried.status == 0, tried.said
+
+
+def test_a_deployment_that_fails_passes_on_how_it_ended(site: Site, job: Job) -> None:
+    digest = site.archive("2.0", settings={}, hooks={}, health=[BROKEN])
+    failed = job.run("deploy.yml", tidegate_rfc=str(site.rfc("CHG2", "2.0", digest)))
+    assert failed.status != 0
+    concluded = passed_on(failed, "tidegate_concluded")
+    assert concluded["state"] == "backed_out"
+    assert concluded["hosts"] == {"backed_out": 1, "staged": 1}
+    assert "CHG2: hello 2.0 was backed out of " in concluded["sentence"]
+    assert is_said(failed, r"wave 1 of 2: .*back out.*")
+    assert is_said(failed, r"CHG2: hello 2\.0 was backed out of .*")
+
+
+def test_a_job_that_a_worker_does_elsewhere_passes_on_the_same(site: Site, job: Job, tmp_path: Path) -> None:
+    digest = site.archive("3.0", settings={}, hooks={}, health=[])
+    for verb, state, hosts in (
+        ("stage", "staging", {"staged": 2}),
+        ("deploy", "completed", {"active": 2}),
+        ("backout", "backed_out", {"backed_out": 2}),
+    ):
+        job.lay_out({"tidegate_rfc": str(site.rfc("CHG3", "3.0", digest))})
+        stream = job.stream(f"{verb}.yml", tmp_path / verb)
+        subprocess.run(["bash", "-c", stream], check=True, stdin=subprocess.DEVNULL, capture_output=True, timeout=300)
+        ended = Job.streamed(tmp_path / verb)
+        assert ended.status == 0, ended.said
+        concluded = passed_on(ended, "tidegate_concluded")
+        assert (concluded["state"], concluded["hosts"]) == (state, hosts)
