@@ -118,4 +118,4 @@ class ActionModule(TidegateAction):
 def _said(ended: dict[str, Any]) -> dict[str, Any]:
     say_last("\n".join((ended["msg"], *ended["progress"].get("more", ()))))
     sentence = inert(ended["msg"])  # which the role passes on when it failed
-    return ended | {"msg": sentence} | passed_on("concluded", ended["concluded"], sentence=sentence)
+    return ended | {"msg": sentence} | passed_on("concluded", ended["passed_on"], sentence=sentence)

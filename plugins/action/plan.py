@@ -85,4 +85,4 @@ class ActionModule(TidegateAction):
         announce(planned["msg"])
         for advice in missing_settings(sum(map(len, planned.get("waves", [])))):
             advise(advice)
-        return planned | (passed_on("planned", planned["planned"]) if "planned" in planned else {})
+        return planned | (passed_on("planned", planned["passed_on"]) if "passed_on" in planned else {})

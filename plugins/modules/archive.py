@@ -145,7 +145,7 @@ examination:
     licences:
       description: How many components have which licence; under the empty text those that say none in SPDX.
       type: dict
-archived:
+passed_on:
   description: C(name), C(version) and C(digest), which later jobs get as C(tidegate_archived), see C(docs/jobs.md) in the collection.
   type: dict
   returned: success

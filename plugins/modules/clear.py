@@ -85,7 +85,7 @@ files:
   type: list
   elements: str
   returned: always
-cleared:
+passed_on:
   description:
     - The number of the RFC (C(rfc)), the C(digest) that it names, whether it is cleared (C(granted)), and the names of the first 20
       controls that stand in its way (C(failing)).

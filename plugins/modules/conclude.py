@@ -72,7 +72,7 @@ objectives:
     detail:
       description: Why not.
       type: str
-concluded:
+passed_on:
   description:
     - C(rfc), C(release), C(version), the C(state), how many C(hosts) are in which state, and the names of the first 20 that failed, got
       lost, still owe the back-out, or were left as they are (C(amiss)). The report has all of them.

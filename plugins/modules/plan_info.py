@@ -104,7 +104,7 @@ files:
   type: list
   elements: str
   returned: always
-planned:
+passed_on:
   description:
     - C(rfc), C(release), C(version), how many C(hosts) and C(waves) it has, and how many hosts each of the first 20 waves (C(sizes)).
     - Later jobs get it as C(tidegate_planned), see C(docs/jobs.md) in the collection.

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a project that nobody
 VERBS = ("archive", "clear", "plan", "deploy", "stage", "backout", "verify")
 PROJECT = {f"{verb}.yml": f"- import_playbook: tidegate.release.{verb}\n" for verb in VERBS}
 PASSPHRASE = "correct-horse-battery"  # noqa: S105 - of a test's own key
+THERE = {"name": "there", "command": ["/bin/true"], "timeout": 5}
 BROKEN = {"name": "never", "command": ["/bin/false"], "timeout": 1}
 
 
@@ -56,6 +57,10 @@ def passed_on(ended: Ended, name: str) -> dict[str, Any]:
     return dict(found)
 
 
+def planned(number: str, version: str) -> dict[str, Any]:
+    return {"rfc": number, "release": "hello", "version": version, "hosts": 2, "waves": 2, "sizes": [1, 1]}
+
+
 def is_said(ended: Ended, pattern: str) -> bool:
     """Whether a line is this sentence, behind its time, and no JSON."""
     plain = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in ended.said]
@@ -63,7 +68,7 @@ def is_said(ended: Ended, pattern: str) -> bool:
 
 
 def test_a_workflow_of_jobs_passes_on_what_each_found(site: Site, job: Job) -> None:
-    folder = site.release("1.0", settings={}, hooks={}, health=[{"name": "there", "command": ["/bin/true"], "timeout": 5}])
+    folder = site.release("1.0", settings={}, hooks={}, health=[THERE])
     archived = job.run("archive.yml", tidegate_release=str(folder))
     assert archived.status == 0, archived.said
     package = passed_on(archived, "tidegate_archived")
@@ -71,21 +76,20 @@ def test_a_workflow_of_jobs_passes_on_what_each_found(site: Site, job: Job) -> N
 
     later = datetime.now(UTC) + timedelta(days=1)
     window = {"start_date": later.isoformat(), "end_date": (later + timedelta(hours=4)).isoformat()}
-    closed = str(site.rfc("CHG1", "1.0", package["digest"], **window))
+    closed = str(site.rfc("CHG0000201", "1.0", package["digest"], **window))
     refused = job.run("clear.yml", tidegate_rfc=closed)
     assert refused.status != 0
     cleared = passed_on(refused, "tidegate_cleared")
     assert cleared["failing"] == ["window"]
-    assert (cleared["rfc"], cleared["digest"], cleared["granted"]) == ("CHG1", package["digest"], False)
-    assert cleared["sentence"].startswith("CHG1 is not cleared: window")
+    assert (cleared["rfc"], cleared["digest"], cleared["granted"]) == ("CHG0000201", package["digest"], False)
+    assert cleared["sentence"].startswith("CHG0000201 is not cleared: window")
 
-    rfc = str(site.rfc("CHG1", "1.0", package["digest"]))
-    granted = passed_on(job.run("clear.yml", tidegate_rfc=rfc), "tidegate_cleared")
-    assert (granted["granted"], granted["failing"]) == (True, [])
-    plan = {"rfc": "CHG1", "release": "hello", "version": "1.0", "hosts": 2, "waves": 2, "sizes": [1, 1]}
-    assert passed_on(job.run("plan.yml", tidegate_rfc=rfc), "tidegate_planned") == plan
-
+    rfc = str(site.rfc("CHG0000201", "1.0", package["digest"]))
     before = site.everything()
+    given = {"tidegate_archived": package, "tidegate_cleared": cleared}  # as AWX does with the artifacts of the nodes before
+    named = {f"tidegate_{key}": f"{{{{ tidegate_archived.{key} }}}}" for key in ("name", "digest")}
+    looked = job.run("verify.yml", "--check", **given, **named)
+    assert "no host to upgrade to hello 1.0: 0 were found" in "".join(looked.said), "it has found the package, and nothing is live yet"
     tried = job.run("deploy.yml", "--check", tidegate_rfc=rfc)
     assert tried.status == 0, tried.said
     assert site.everything() == before
@@ -93,43 +97,45 @@ def test_a_workflow_of_jobs_passes_on_what_each_found(site: Site, job: Job) -> N
 
     deployed = job.run("deploy.yml", tidegate_rfc=rfc)
     assert deployed.status == 0, deployed.said
-    assert passed_on(deployed, "tidegate_planned") == plan
+    assert passed_on(deployed, "tidegate_planned") == planned("CHG0000201", "1.0")
     concluded = passed_on(deployed, "tidegate_concluded")
-    assert concluded.pop("sentence").startswith("CHG1: hello 1.0 is live on ")
-    known = {"rfc": "CHG1", "release": "hello", "version": "1.0"}
+    assert concluded.pop("sentence").startswith("CHG0000201: hello 1.0 is live on ")
+    known = {"rfc": "CHG0000201", "release": "hello", "version": "1.0"}
     assert concluded == {**known, "state": "completed", "hosts": {"active": 2}, "amiss": []}
     assert is_said(deployed, r"wave 1 of 2: .*")
-    assert is_said(deployed, r"CHG1: hello 1\.0 is live on .*")
-
-    given = {"tidegate_archived": package, "tidegate_concluded": concluded}  # as AWX does with the artifacts of the nodes before
-    named = {f"tidegate_{key}": f"{{{{ tidegate_archived.{key} }}}}" for key in ("name", "digest")}
-    tried = job.run("verify.yml", "--check", **given, **named)
-    assert tried.status == 0, tried.said
+    assert is_said(deployed, r"CHG0000201: hello 1\.0 is live on .*")
 
 
 def test_a_deployment_that_fails_passes_on_how_it_ended(site: Site, job: Job) -> None:
     digest = site.archive("2.0", settings={}, hooks={}, health=[BROKEN])
-    failed = job.run("deploy.yml", tidegate_rfc=str(site.rfc("CHG2", "2.0", digest)))
+    failed = job.run("deploy.yml", tidegate_rfc=str(site.rfc("CHG0000202", "2.0", digest)))
     assert failed.status != 0
     concluded = passed_on(failed, "tidegate_concluded")
     assert concluded["state"] == "backed_out"
     assert concluded["hosts"] == {"backed_out": 1, "staged": 1}
-    assert "CHG2: hello 2.0 was backed out of " in concluded["sentence"]
+    assert "CHG0000202: hello 2.0 was backed out of " in concluded["sentence"]
     assert is_said(failed, r"wave 1 of 2: .*back out.*")
-    assert is_said(failed, r"CHG2: hello 2\.0 was backed out of .*")
+    assert is_said(failed, r"CHG0000202: hello 2\.0 was backed out of .*")
 
 
 def test_a_job_that_a_worker_does_elsewhere_passes_on_the_same(site: Site, job: Job, tmp_path: Path) -> None:
-    digest = site.archive("3.0", settings={}, hooks={}, health=[])
-    for verb, state, hosts in (
-        ("stage", "staging", {"staged": 2}),
-        ("deploy", "completed", {"active": 2}),
-        ("backout", "backed_out", {"backed_out": 2}),
-    ):
-        job.lay_out({"tidegate_rfc": str(site.rfc("CHG3", "3.0", digest))})
-        stream = job.stream(f"{verb}.yml", tmp_path / verb)
-        subprocess.run(["bash", "-c", stream], check=True, stdin=subprocess.DEVNULL, capture_output=True, timeout=300)
-        ended = Job.streamed(tmp_path / verb)
-        assert ended.status == 0, ended.said
-        concluded = passed_on(ended, "tidegate_concluded")
+    digest = site.archive("3.0", settings={}, hooks={}, health=[THERE])
+    job.lay_out({"tidegate_rfc": str(site.rfc("CHG0000203", "3.0", digest))})
+    stream = job.stream("deploy.yml", tmp_path)
+    subprocess.run(["bash", "-c", stream], check=True, stdin=subprocess.DEVNULL, capture_output=True, timeout=300)
+    ended = Job.streamed(tmp_path)
+    assert ended.status == 0, ended.said
+    concluded = passed_on(ended, "tidegate_concluded")
+    assert (concluded["state"], concluded["hosts"], concluded["amiss"]) == ("completed", {"active": 2}, [])
+
+
+@pytest.mark.thorough
+def test_what_is_granted_and_a_plan_that_is_only_shown_are_passed_on_too(site: Site, job: Job) -> None:
+    rfc = str(site.rfc("CHG0000204", "4.0", site.archive("4.0", settings={}, hooks={}, health=[THERE])))
+    granted = passed_on(job.run("clear.yml", tidegate_rfc=rfc), "tidegate_cleared")
+    assert (granted["granted"], granted["failing"]) == (True, [])
+    assert granted["sentence"].startswith("CHG0000204 is cleared")
+    assert passed_on(job.run("plan.yml", tidegate_rfc=rfc), "tidegate_planned") == planned("CHG0000204", "4.0")
+    for verb, state, hosts in (("stage", "staging", {"staged": 2}), ("backout", "cancelled", {"staged": 2})):
+        concluded = passed_on(job.run(f"{verb}.yml", tidegate_rfc=rfc), "tidegate_concluded")
         assert (concluded["state"], concluded["hosts"]) == (state, hosts)

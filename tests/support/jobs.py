@@ -56,13 +56,14 @@ class Job:
     hosts: Mapping[str, Mapping[str, Any]]
     environment: Mapping[str, str]
 
-    def lay_out(self, variables: Mapping[str, Any] | None = None, project: Mapping[str, str] | None = None) -> None:
-        """Write it, with extra variables and with playbooks; what an earlier job was given goes."""
+    def lay_out(self, variables: Mapping[str, Any] | None = None, *options: str, project: Mapping[str, str] | None = None) -> None:
+        """Write it, with extra variables, options of ansible-playbook and playbooks; what an earlier job was given goes."""
         inventory = {"all": {"hosts": list(self.hosts)}, "_meta": {"hostvars": dict(self.hosts)}}
         for name, content in {
             "inventory/hosts": _SCRIPT.format(json.dumps(inventory)),
             "env/envvars": json.dumps(dict(self.environment)),
             "env/extravars": json.dumps(dict(variables or {})),
+            "env/cmdline": shlex.join(options),
             **{f"project/{name}": text for name, text in (project or {}).items()},
         }.items():
             (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -72,10 +73,9 @@ class Job:
 
     def run(self, playbook: str, *options: str, **variables: Any) -> Ended:
         """Run a playbook of the project, which is mounted so that nobody can write there."""
-        self.lay_out(variables)
+        self.lay_out(variables, *options)
         ident = f"job{len(list((self.folder / 'artifacts').glob('job*')))}"
         run = [_RUNNER, "run", str(self.folder), "-p", playbook, "--ident", ident, "-q"]
-        run += ["--cmdline", shlex.join(options)] if options else []
         project = shlex.quote(str(self.folder / "project"))
         read_only = f"mount --bind {project} {project} && mount -o remount,ro,bind {project} && exec {shlex.join(run)}"
         before = tree(self.folder / "project")

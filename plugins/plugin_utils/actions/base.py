@@ -57,7 +57,7 @@ _EXPECTED = {
 # What a failed task says to whoever does not ask for more; ``progress`` is for the callback of this collection.
 _TRACED = 3  # the verbosity of those who look for a fault of ours
 _BRIEF = frozenset({"changed", "failed", "msg", "progress", "state"})
-_PASSED_ON = frozenset({"cleared", "concluded"})  # what the role of a step that failed has still to pass on
+_PASSED_ON = "passed_on"  # what the role of a step that failed has still to pass on
 
 
 def kept_in_run() -> Path:
@@ -256,7 +256,7 @@ class TidegateAction(ActionBase):
         for line in others if findings else ():
             self._display.display(line, color=constants.COLOR_ERROR)
         if not self.whole and not self._is_asked_for_more():
-            kept = _BRIEF | _PASSED_ON if self._is_ours() else _BRIEF
+            kept = _BRIEF | {_PASSED_ON} if self._is_ours() else _BRIEF
             result = {key: value for key, value in result.items() if key in kept} | ({"msg": first} if findings else {})
             progress = result.pop("progress", None)
             if isinstance(progress, Mapping) and AUDIENCE.callback:  # which takes what is not there from the message

@@ -19,12 +19,12 @@ _JINJA = re.compile(r"\{(?=[{%#])")
 
 
 def passed_on(step: str, facts: Mapping[str, Any], **more: Any) -> dict[str, Any]:
-    """The keys of a task's result that pass on ``facts`` and ``more`` as ``tidegate_<step>``; ``step`` alone has the facts.
+    """The keys of a task's result that pass on ``facts`` and ``more`` as ``tidegate_<step>``; its key ``passed_on`` has the facts alone.
 
     What a host has said may be in a text, and the next job takes it for a variable, so nothing in it is a template.
     """
     data = {f"tidegate_{step}": inert({**facts, **more})}
-    return {step: inert(facts), "ansible_stats": {"data": data, "per_host": False, "aggregate": False}}
+    return {"passed_on": inert(facts), "ansible_stats": {"data": data, "per_host": False, "aggregate": False}}
 
 
 def first(names: Iterable[str]) -> list[str]:

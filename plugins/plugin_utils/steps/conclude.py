@@ -90,7 +90,7 @@ def foresee(journal: Journal, number: str, wanted: str, now: datetime) -> dict[s
         "state": state,
         "objectives": [],
         "msg": sentence,
-        "concluded": _passed_on(number, current, [] if current is None else journal.targets(current.id)),
+        "passed_on": _passed_on(number, current, [] if current is None else journal.targets(current.id)),
         "progress": {"step": "conclude", "state": state, "detail": sentence},
     }
 
@@ -142,7 +142,7 @@ def conclude(
         "state": deployment.state,
         "objectives": [asdict(one) for one in objectives],
         "msg": sentence,
-        "concluded": _passed_on(deployment.rfc, deployment, targets),
+        "passed_on": _passed_on(deployment.rfc, deployment, targets),
         **warned(problems),
         "progress": {"step": "conclude", "state": deployment.state, "detail": sentence},
     }

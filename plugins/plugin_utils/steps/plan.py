@@ -293,7 +293,7 @@ def _bring_in(sources: Sources, journal: Journal, current: Deployment, cleared: 
         **warned(list(clearing.clearance.notes)),
         "waves": waves,
         "controls": clearing.clearance.to_dict()["controls"],
-        "planned": planned(rfc.number, rfc.release, rfc.version, waves),
+        "passed_on": planned(rfc.number, rfc.release, rfc.version, waves),
         "progress": {"step": "plan", "state": "planned", "detail": sentence, "hosts": len(hosts), "waves": len(waves)},
     }
 
@@ -343,7 +343,7 @@ def _begin(sources: Sources, journal: Journal, cleared: _Cleared, request: RunRe
         **more,
         "waves": [list(wave) for wave in clearing.waves],
         "controls": clearing.clearance.to_dict()["controls"],
-        "planned": planned(rfc.number, rfc.release, rfc.version, clearing.waves),
+        "passed_on": planned(rfc.number, rfc.release, rfc.version, clearing.waves),
         "progress": {"step": "plan", "state": "planned", "detail": sentence, "hosts": len(hosts), "waves": len(clearing.waves)},
     }
 

@@ -28,7 +28,7 @@ def maker(monkeypatch: pytest.MonkeyPatch, judge: Any) -> Any:
 
     def conclude(*arguments: Any, **_more: Any) -> dict[str, Any]:
         given.extend(arguments)
-        return {"msg": "", "state": "completed", "progress": {}, "concluded": {}}
+        return {"msg": "", "state": "completed", "progress": {}, "passed_on": {}}
 
     for name in ("Journal", "Holder", "open_change", "make_notifier", "interrupted", "reasons", "secrets_of", "say_last"):
         monkeypatch.setattr(subject, name, MagicMock())

@@ -39,7 +39,7 @@ class Chatty(TidegateAction):
             return {"failed": True, "msg": "no", "progress": {"step": "plan", "detail": "no"}}
         if options["path"] == "/findings":
             found = ["first", "second"]
-            passed_on = {"cleared": {"failing": ["window"]}, "ansible_stats": {}}
+            passed_on = {"passed_on": {"failing": ["window"]}, "ansible_stats": {}}
             return {"failed": True, "msg": "\n".join(("two things are wrong", *found)), "findings": found, **passed_on}
         return {"changed": False, "options": dict(options)}
 
@@ -242,13 +242,13 @@ def test_a_failed_result_has_its_data_for_who_asks_for_it(monkeypatch: pytest.Mo
     shown: list[str] = []
     monkeypatch.setattr("ansible.utils.display.Display.display", lambda _self, text, **_options: shown.append(text))
     brief = run({"path": "/findings"})
-    assert "cleared" not in brief
+    assert "passed_on" not in brief
     assert (brief["msg"], shown) == ("two things are wrong", ["first", "second"])
     assert "findings" not in brief
     asked = run({"path": "/findings"}, register="found")
     assert asked["findings"] == ["first", "second"]
     assert asked["msg"] == "two things are wrong\nfirst\nsecond"
-    assert run({"path": "/findings"}, path=HOME, register="__found")["cleared"] == {"failing": ["window"]}, "a role passes that on"
+    assert run({"path": "/findings"}, path=HOME, register="__found")["passed_on"] == {"failing": ["window"]}, "a role passes that on"
 
 
 def test_an_error_has_three_lines_unless_more_is_asked_for() -> None:

@@ -30,7 +30,7 @@ def test_what_is_within_is_none_either() -> None:
 
 def test_it_is_one_variable_of_the_run_and_the_last_word_counts() -> None:
     result = passed_on("concluded", {"state": "held"}, sentence="it is {{ held }}")
-    assert result["concluded"] == {"state": "held"}
+    assert result["passed_on"] == {"state": "held"}
     assert result["ansible_stats"] == {
         "data": {"tidegate_concluded": {"state": "held", "sentence": "it is { { held }}"}},
         "per_host": False,
