@@ -18,6 +18,7 @@ from itertools import count
 from typing import Any
 
 import yaml
+from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from fleet import Fleet
 
@@ -75,6 +76,12 @@ class Site(Fleet):
         health = [{"name": "there", "command": ["/bin/true"], "timeout": 5}]
         digest = self.archive(f"{number}.0", settings={}, hooks={}, health=health)
         return f"CHG{number}", str(self.rfc(f"CHG{number}", f"{number}.0", digest, **rfc))
+
+    def record(self, version: str, digest: str) -> None:
+        """Have the CMDB say that each host runs a version, whatever it does run."""
+        with Cmdb.open(self.environment["TIDEGATE_CMDB"]) as cmdb, cmdb.begin() as connection:
+            live = [{"ci": name, "release": "hello", "version": version, "digest": digest} for name in self.hosts]
+            cmdb.record_installations(connection, live, "test", utc_now())
 
     def everything(self) -> dict[str, Any]:
         """Each table of the CMDB, and each file of each host and of the library."""
