@@ -46,6 +46,7 @@ from typing import TYPE_CHECKING, Any
 from ansible import constants as C
 from ansible.plugins.callback.default import CallbackModule as DefaultCallback
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.output import AUDIENCE, Beat, speak_at_once, stamped
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.variables import OF_JOBS
 from ansible_collections.tidegate.release.plugins.plugin_utils.activity import EVERY
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.progress import (
     AGAIN,
@@ -182,7 +183,11 @@ class CallbackModule(DefaultCallback):
         if not self._plain.verbosity:  # what went wrong in our steps has been said, with names and reasons
             named = {name for name in stats.processed if _troubled(stats, name)} if self._ordinary_hosts else set()
             shown.processed = {name: 1 for name in stats.processed if name in self._ordinary_hosts | named}
-        if shown.processed or shown.custom:
+        # What our steps pass on to later jobs is for who asks for it.
+        passed_on = {name for facts in stats.custom.values() for name in facts} - (
+            set() if self.get_option("show_custom_stats") else OF_JOBS
+        )
+        if shown.processed or passed_on:
             super().v2_playbook_on_stats(shown)
         if self._verdict is not None:
             (first, *more), color = self._verdict
@@ -325,11 +330,11 @@ def _in_our_role(task: Task) -> bool:
 
 
 def _is_nothing_to_say(task: Task) -> bool:
-    """A role of ours checked its options, or says for other callbacks what the progress has told."""
+    """A role of ours checked its options, passes something on, or says for other callbacks what the progress has told."""
     action = str(task.action).rpartition(".")[2]
     if not _in_our_role(task):
         return False
-    return action == "validate_argument_spec" or (action == "debug" and task._role.get_name().removeprefix(_OURS) in STEPS)
+    return action in ("validate_argument_spec", "set_stats") or (action == "debug" and task._role.get_name().removeprefix(_OURS) in STEPS)
 
 
 def _has_our_steps(play: Play) -> bool:
