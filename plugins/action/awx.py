@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
@@ -23,7 +24,9 @@ class ActionModule(TidegateAction):
     """Read what AWX has, and change what differs."""
 
     module = "awx"
-    libraries = ("requests",)
+
+    def libraries(self, given: Mapping[str, Any]) -> tuple[str, ...]:
+        return ("base", "awx")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         token = next(filter(None, map(os.environ.get, _TOKENS)), "")

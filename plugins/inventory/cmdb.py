@@ -21,7 +21,7 @@ description:
   - Attributes come from outside and are never templated, whatever they look like.
   - It is all or nothing. Where ansible-core would only warn about an inventory that can't be read and go on without its hosts, this
     plugin ends the run, whatever E(ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED) says.
-  - The file's name has to end in C(cmdb.yml), C(cmdb.yaml), C(tidegate.yml) or C(tidegate.yaml).
+  - The file is called C(cmdb), or its name ends in C(cmdb.yml), C(cmdb.yaml), C(tidegate.yml) or C(tidegate.yaml).
   - A variable that stands in for an option has to be an extra variable. ansible-core has no others when it reads an inventory.
   - With O(cache) what O(query) picked is kept until the CMDB changes, so a cached inventory is never an outdated one.
 author:
@@ -156,7 +156,7 @@ class InventoryModule(VariableOptions, BaseInventoryPlugin, Constructable, Cache
     NAME = "tidegate.release.cmdb"
 
     def verify_file(self, path: str) -> bool:
-        return path.endswith(("cmdb.yml", "cmdb.yaml", "tidegate.yml", "tidegate.yaml")) and bool(super().verify_file(path))
+        return path.endswith(("/cmdb", "cmdb.yml", "cmdb.yaml", "tidegate.yml", "tidegate.yaml")) and bool(super().verify_file(path))
 
     def parse(self, inventory: InventoryData, loader: DataLoader, path: str, cache: bool = True) -> None:
         super().parse(inventory, loader, path, cache)

@@ -71,7 +71,7 @@ options:
       - The file of the project that makes the CMDB the inventory.
       - Taken from the variable C(tidegate_awx_inventory_file), when it is not given.
     type: str
-    default: cmdb.yml
+    default: cmdb
   machine_credential:
     description:
       - Name of the credential in AWX with which hosts are logged in to, if there is one for all of them.

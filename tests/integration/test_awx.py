@@ -43,7 +43,7 @@ SETUP = Setup(
     scm_url="https://git.example/releases.git",
     scm_branch="main",
     scm_credential="",
-    source_path="cmdb.yml",
+    source_path="cmdb",
     machine_credential="",
     schedules={"audit": DAILY, "dsl_verify": DAILY, "report": DAILY},
     report="/srv/report",
@@ -97,7 +97,7 @@ def test_a_team_gets_all_that_it_needs(tower: Awx) -> None:
     assert tower.names("job_templates") == sorted(f"Tidegate {verb}" for verb in VERBS.keys() - {"awx", "lab"})
     assert tower.named("execution_environments", "Tidegate Default")["image"] == "registry.example/ee:1"
     source = tower.named("inventory_sources", "Tidegate")
-    assert (source["source"], source["source_path"]) == ("scm", "cmdb.yml")
+    assert (source["source"], source["source_path"]) == ("scm", "cmdb")
     assert source["source_project"] == tower.named("projects", "Tidegate")["id"]
     assert tower.names("schedules") == ["Tidegate audit", "Tidegate dsl_verify", "Tidegate report"]
     assert tower.named("schedules", "Tidegate report")["extra_data"] == {"tidegate_report": "/srv/report"}
@@ -525,7 +525,7 @@ def test_awx_lists_of_the_example_its_verbs_and_its_inventory() -> None:
     assert playbooks == sorted(name for name, imported in plays.items() if imported)
     assert {name: [f"tidegate.release.{name.removesuffix('.yml')}"] for name in playbooks} == {name: plays[name] for name in playbooks}
     assert {name.removesuffix(".yml") for name in playbooks} <= VERBS.keys()
-    assert inventories == ["cmdb.yml"]
+    assert inventories == ["cmdb"]
 
 
 def test_the_example_has_what_the_workflow_and_the_schedules_need(tower: Awx) -> None:
@@ -543,7 +543,7 @@ def test_the_example_is_read_as_awx_runs_it(tmp_path: Path) -> None:
     jobs.write_text(f"#!/bin/sh\necho '{json.dumps({'all': {'hosts': ['web2']}, '_meta': {'hostvars': {}}})}'\n")
     jobs.chmod(0o755)
     environment = {**os.environ, "TIDEGATE_CMDB": str(cmdb), "TIDEGATE_POLICY": "", "ANSIBLE_NOCOLOR": "1"}
-    for source, host in ((PROJECT / "cmdb.yml", "web1"), (jobs, "web2")):
+    for source, host in ((PROJECT / "cmdb", "web1"), (jobs, "web2")):
         command = ["ansible-inventory", "-i", str(source), "--list", "--export"]
         done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False, timeout=60)
         assert (done.returncode, done.stderr) == (0, "")

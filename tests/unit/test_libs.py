@@ -23,8 +23,8 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
 NEEDS = sorted(path.stem for path in (ROOT / "requirements").glob("*.txt") if path.stem != "bindep")
-# Programs, a database driver and a plugin of pytest: others start or load them.
-STARTED = {"molecule", "psycopg", "pytest-testinfra"}
+# A program and a plugin of pytest: others start or load them.
+STARTED = {"molecule", "pytest-testinfra"}
 BASE_LIMIT = 40_000_000  # bytes of files, beside ansible-core's
 
 

@@ -39,7 +39,7 @@ class AwxClient:
     """
 
     def __init__(self, address: str, token: str, secrets: Mapping[str, Any] | None = None) -> None:
-        require("requests")
+        require("awx")
         try:
             endpoint = read_url(address)
         except EndpointError:

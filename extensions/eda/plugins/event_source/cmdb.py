@@ -87,7 +87,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.report.events imp
     newest,
     read_events,
 )
-from ansible_collections.tidegate.release.plugins.plugin_utils.settings import expanded
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import expanded, library_needs
 
 LOGGER = logging.getLogger("tidegate.release.cmdb")
 _OPTIONS = {"cmdb", "position", "interval", "feedback", "eda_feedback_queue"}
@@ -114,7 +114,7 @@ def _read_options(args: Mapping[str, Any]) -> tuple[str, Path, float]:
 
 def _begin(url: str, path: Path) -> FeedPosition:
     """Where to go on, or, with a new file, the end of all that there is; raises :class:`TidegateError`."""
-    require("SQLAlchemy")
+    require("base", *library_needs({"cmdb": url}))
     with Cmdb.open(url) as cmdb:
         position = FeedPosition.load(path)
         if position is None:
