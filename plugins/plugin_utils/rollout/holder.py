@@ -20,8 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _TEXT = re.compile(
-    r"(?P<user>\S+)@(?P<machine>\S+) \(pid (?P<pid>\d+), started (?P<started>\d+), boot (?P<boot>\S+), processes (?P<namespace>\S+)\)"
+    r"(?P<user>\S+)@(?P<machine>\S+) \((job (?P<job>\d+) of AWX, )?pid (?P<pid>\d+), started (?P<started>\d+), boot (?P<boot>\S+), "
+    r"processes (?P<namespace>\S+)\)"
 )
+_JOB = re.compile(r"[0-9]{1,18}")
 _UNKNOWN = "unknown"
 DRIVER = "TIDEGATE_DRIVER"
 """The variable of the environment by which a run within a run says of which, the number of a process that it descends from."""
@@ -31,7 +33,8 @@ DRIVER = "TIDEGATE_DRIVER"
 class Holder:
     """A process on a machine; ``started`` (clock ticks after boot, 0 if unknown) and ``boot`` tell it from later ones with its number.
 
-    ``namespace`` tells the PID namespace, such as a container's, in which ``pid`` is its number.
+    ``namespace`` tells the PID namespace, such as a container's, in which ``pid`` is its number. ``job`` is the number of the job of AWX
+    that it is, by which people find it there: the machine is a container then, and gone with it.
     """
 
     user: str
@@ -40,9 +43,11 @@ class Holder:
     started: int
     boot: str
     namespace: str = _UNKNOWN
+    job: str = ""
 
     def __str__(self) -> str:
-        return f"{self.user}@{self.machine} (pid {self.pid}, started {self.started}, boot {self.boot}, processes {self.namespace})"
+        job = f"job {self.job} of AWX, " if self.job else ""
+        return f"{self.user}@{self.machine} ({job}pid {self.pid}, started {self.started}, boot {self.boot}, processes {self.namespace})"
 
     @classmethod
     def parse(cls, text: str) -> Holder | None:
@@ -50,7 +55,8 @@ class Holder:
         match = _TEXT.fullmatch(text)
         if match is None:
             return None
-        return cls(match["user"], match["machine"], int(match["pid"]), int(match["started"]), match["boot"], match["namespace"])
+        pid, started = int(match["pid"]), int(match["started"])
+        return cls(match["user"], match["machine"], pid, started, match["boot"], match["namespace"], match["job"] or "")
 
     @classmethod
     def this_run(cls) -> Holder:
@@ -60,7 +66,7 @@ class Holder:
         driver = os.environ.get(DRIVER, "")
         if driver.isdecimal() and int(driver) in _ancestors(pid):
             pid = int(driver)
-        return cls(_user(), socket.gethostname(), pid, _started(pid) or 0, _boot(), _namespace())
+        return cls(_user(), socket.gethostname(), pid, _started(pid) or 0, _boot(), _namespace(), _job())
 
     def is_dead(self) -> bool:
         """True when it is known to have ended: it ran where this process can see it, since the last boot, and does not any more."""
@@ -78,6 +84,12 @@ def _user() -> str:
     except (KeyError, OSError):  # a container may give a number that has no name
         name = f"uid{os.getuid()}"
     return re.sub(r"\s", "_", name)
+
+
+def _job() -> str:
+    """The number of the job of AWX that this is, nothing for none. Source: ``RunJob.build_env`` of AWX."""
+    job = os.environ.get("JOB_ID", "")
+    return job if os.environ.get("AWX_HOST") and _JOB.fullmatch(job) else ""
 
 
 def _started(pid: int) -> int | None:

@@ -81,6 +81,25 @@ def test_where_proc_is_of_another_namespace_nothing_is_known(monkeypatch: pytest
     assert Holder.this_run().namespace == "unknown"
 
 
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"AWX_HOST": "https://awx.example", "JOB_ID": "4711"}, "(job 4711 of AWX, pid "),
+        ({"AWX_HOST": "https://awx.example", "JOB_ID": "4711) "}, "(pid "),
+        ({"AWX_HOST": "https://awx.example"}, "(pid "),
+        ({"JOB_ID": "4711"}, "(pid "),  # of something else
+    ],
+)
+def test_a_job_of_awx_is_named_by_its_number(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], said: str) -> None:
+    for name in ("AWX_HOST", "JOB_ID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    here = Holder.this_run()
+    assert said in str(here)
+    assert Holder.parse(str(here)) == here
+
+
 def test_a_name_is_read_as_it_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOGNAME", "Ann (ops) Lee")
     here = Holder.this_run()
