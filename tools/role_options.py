@@ -139,32 +139,34 @@ def _readme(role: str, specification: str) -> str:
     lines = [_MADE, f"# {_MODULE}{role}", ""]
     for name, spec in entry_points.items():
         lines += [f"## {name}", ""] if len(entry_points) > 1 else []
-        lines += [f"{_markdown(spec['short_description'])}.", ""]
-        lines += [line for text in spec["description"] for line in (_markdown(text), "")]
+        lines += [f"{markdown(spec['short_description'])}.", ""]
+        lines += [line for text in spec["description"] for line in (markdown(text), "")]
         lines += ["```yaml", "- ansible.builtin.import_role:", f"    name: {_MODULE}{role}"]
         lines += [*([] if name == "main" else [f"    tasks_from: {name}"]), "```", ""]
         options = spec["options"]
         lines += ["| variable | type | meaning |", "| --- | --- | --- |"] if options else ["It has no variables."]
-        lines += [f"| `{variable}` | {_kind(option)} | {_meaning(option)} |" for variable, option in options.items()]
+        lines += [f"| `{variable}` | {kind(option)} | {meaning(option)} |" for variable, option in options.items()]
         lines += [""]
     return "\n".join(lines)
 
 
-def _kind(option: Mapping[str, Any]) -> str:
-    kind = f"list of {option['elements']}" if "elements" in option else str(option["type"])
-    return f"{kind}, required" if option.get("required") else kind
+def kind(option: Mapping[str, Any]) -> str:
+    """What type an option has, and whether it has to be given."""
+    found = f"list of {option['elements']}" if "elements" in option else str(option["type"])
+    return f"{found}, required" if option.get("required") else found
 
 
-def _meaning(option: Mapping[str, Any]) -> str:
+def meaning(option: Mapping[str, Any]) -> str:
+    """What an option is for, its choices and its default, for a cell of a table in Markdown."""
     said = option["description"]
-    texts = [_markdown(text) for text in ([said] if isinstance(said, str) else said)]
+    texts = [markdown(text) for text in ([said] if isinstance(said, str) else said)]
     texts += [f"One of {', '.join(f'`{choice}`' for choice in option['choices'])}."] if "choices" in option else []
     default = option.get("default")
     texts += [] if default is None else [f"Default: `{str(default).lower() if isinstance(default, bool) else default}`."]
     return " ".join(texts).replace("|", "\\|")
 
 
-def _markdown(text: str) -> str:
+def markdown(text: str) -> str:
     """A text with Ansible's marks as Markdown."""
     return _MARK.sub(lambda match: f"[{match[2]}]({match[2]})" if match[1] == "U" else f"`{match[2]}`", text)
 

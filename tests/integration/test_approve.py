@@ -224,8 +224,18 @@ def test_a_command_of_an_rfc_runs_only_as_it_was_signed(office: Office) -> None:
 def test_the_history_says_who_decided_and_whether_that_was_all(office: Office) -> None:
     for name in ("carl", "dora", "dora"):
         assert office.approve(name).startswith("0 ")
+    # What has all approvals gets no further one that says so: that would be a word to rules to begin again.
+    question = load_decision_request(
+        str(office.path / "rfc.yml"), str(office.path / "dsl"), str(office.path / "cmdb.sqlite"), str(office.path / "policy.yml")
+    )
+    record_decision(str(office.path / "cmdb.sqlite"), question, ("zoe", "change-manager", "approved"), datetime.now(UTC), new=True)
     assert office.approve("rita", tidegate_decision="rejected").startswith("0 ")
-    lines = [("carl", "rfc approved", False), ("dora", "rfc approved", True), ("rita", "rfc rejected", False)]
+    lines = [
+        ("carl", "rfc approved", False),
+        ("dora", "rfc approved", True),
+        ("zoe", "rfc approved", False),
+        ("rita", "rfc rejected", False),
+    ]
     url = str(office.path / "cmdb.sqlite")
     assert _decisions(url) == lines
 

@@ -28,7 +28,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema impor
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.report import events
-from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.register import register_change
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.register import register_change, withdraw
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.gate import GateDecision
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
@@ -288,8 +288,80 @@ def test_a_server_that_restarts_is_awaited_with_one_line(tmp_path: Path, caplog:
                 wait_until(lambda: any("is there again" in record.getMessage() for record in caplog.records))
                 _approve(cmdb, "CHG0002")
                 wait_until(lambda: len(rulebook.events) == 2)
+            # One that begins while the server is away, as after a reboot of both, waits for it too.
+            server.stop()
+            with Rulebook(url, tmp_path / "position", interval=3600) as another:
+                wait_until(lambda: caplog.text.count("until then no event is told") == 2)
+                server.start()
+                _approve(cmdb, "CHG0003")
+                wait_until(lambda: another.events)
     assert len([line for line in said if "until then no event is told, and none is lost" in line]) == 1
-    assert [one["rfc"] for one in rulebook.events] == ["CHG0001", "CHG0002"]
+    assert [one["rfc"] for one in (*rulebook.events, *another.events)] == ["CHG0001", "CHG0002", "CHG0003"]
+
+
+def test_a_position_is_that_of_one_rulebook(in_file: Cmdb, url: str, tmp_path: Path) -> None:
+    with Rulebook(url, tmp_path / "position") as rulebook:
+        assert "is that of another rulebook, which runs" in _refusal(url, tmp_path / "position")
+        _approve(in_file, "CHG0001")
+        wait_until(lambda: rulebook.events)
+
+
+@pytest.mark.parametrize(
+    ("event", "data"),
+    [
+        ("rfc entered", {"rfc": "CHG0001", "state": []}),
+        ("rfc approved", []),
+        ("audited", {"count": 1, "differences": ["web1"]}),
+        ("audited", {"count": "1"}),
+    ],
+)
+def test_a_line_that_is_none_of_ours_is_named_and_stops_nothing(
+    in_file: Cmdb, url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, event: str, data: Any
+) -> None:
+    with Rulebook(url, tmp_path / "position") as rulebook:
+        with in_file.begin() as connection:
+            connection.execute(sa.insert(schema().history), {"at": NOW, "actor": "somebody", "event": event, "data": data})
+        _approve(in_file, "CHG0002")
+        wait_until(lambda: rulebook.events)
+    assert [one["rfc"] for one in rulebook.events] == ["CHG0002"]
+    assert "is not told, for it is none of Tidegate's" in caplog.text
+
+
+def test_hosts_that_are_known_of_are_no_drift(in_file: Cmdb, url: str, tmp_path: Path) -> None:
+    with Rulebook(url, tmp_path / "position") as rulebook:
+        known = [{"host": host, "kind": kind} for host, kind in (("web7", "written_off"), ("web8", "late"), ("web9", "by_hand"))]
+        save_audit(in_file, 10, 9, known, "test", NOW)
+        save_audit(in_file, 9, 10, [*known, {"host": "web1", "kind": "changed_files"}], "test", NOW)
+        wait_until(lambda: rulebook.events)
+    assert [(one["hosts"], one["sentence"]) for one in rulebook.events] == [
+        (["web1"], "an audit of 9 of 10 hosts found 1 difference, first on web1")
+    ]
+
+
+def test_what_is_withdrawn_is_told(in_file: Cmdb, url: str, tmp_path: Path) -> None:
+    with Rulebook(url, tmp_path / "position") as rulebook:
+        with in_file.begin() as connection:
+            register_change(connection, loaded_rfc(number="CHG0003"), ["web1"], NOW)
+        for _again in range(2):  # the second says nothing new
+            with in_file.begin() as connection:
+                withdraw(connection, ["CHG0003"], NOW)
+        _approve(in_file, "CHG0004")
+        wait_until(lambda: len(rulebook.events) == 3)
+    assert [(one["rfc"], one["state"]) for one in rulebook.events] == [
+        ("CHG0003", "Scheduled"),
+        ("CHG0003", "Canceled"),
+        ("CHG0004", "approved"),
+    ]
+
+
+def test_the_journal_is_read_from_the_position_on(in_file: Cmdb) -> None:
+    statements: list[tuple[str, Any]] = []
+    with in_file.read() as connection:
+        position = events.FeedPosition(journal=events.Mark(1, NOW.isoformat()))
+        sa.event.listen(connection, "before_cursor_execute", lambda *said: statements.append((said[2], said[3])))
+        events._lines_of_journal(connection, position)
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statements[0][0]}", statements[0][1]).all()
+    assert any("INTEGER PRIMARY KEY (rowid>?)" in row[-1] and "SEARCH journal" in row[-1] for row in plan), plan
 
 
 @pytest.mark.parametrize("content", ['{"history": {"seq": 1', "", "[]", '{"history": {"seq": "x", "at": ""}, "journal": {}}'])

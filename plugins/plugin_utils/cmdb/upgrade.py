@@ -35,6 +35,10 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 _REMEDY = "give the path or URL of a CMDB; tidegate.release.cmdb_ci makes one when it writes the first CI"
 
 
+class RevisionError(TidegateError):
+    """A CMDB that this version of the collection does not understand, which waiting does not mend."""
+
+
 @dataclass(frozen=True)
 class Upgrade:
     """What an upgrade did, or would do: the revisions before and after, and what the CMDB is called."""
@@ -61,7 +65,7 @@ def make_ready(address: database.DatabaseAddress, source: sa.Engine, *, create: 
             _migrate(connection)
         return
     if found != HEAD:
-        raise TidegateError(
+        raise RevisionError(
             f"the CMDB {address.label} is of revision {found} and this collection needs {HEAD}; nothing was changed. "
             "Make a backup and run ansible-playbook tidegate.release.cmdb_upgrade, after which older collections can't use it any more"
         )

@@ -19,6 +19,7 @@ from ..dhs.work_order import WAITING
 from ..dhs.work_orders import list_work_orders
 from ..rollout.deployments import NOT_RECORDED, RECORDED, remark_in
 from ..rollout.states import DATA_FAILED, DataState, DeploymentState, HostState
+from .progress import counted
 
 with contextlib.suppress(ImportError):
     import sqlalchemy as sa
@@ -181,11 +182,15 @@ def _label(deployment: Mapping[str, Any]) -> str:
 
 def audited(audit: Mapping[str, Any] | None, at: str) -> list[str]:
     """The sentence about the newest audit, when it found what is wrong."""
-    real = [one for one in audit["differences"] if one["kind"] not in ("written_off", "by_hand", "late")] if audit else []
-    if audit is None or not real:
-        return []
-    count = audit["count"] - (len(audit["differences"]) - len(real))
-    return [f"The audit of {at} found {count} difference{'' if count == 1 else 's'} between hosts, CMDB and DSL."]
+    count, _real = differences_of(audit) if audit else (0, [])
+    return [f"The audit of {at} found {counted(count, 'difference')} between hosts, CMDB and DSL."] if count else []
+
+
+def differences_of(audit: Mapping[str, Any]) -> tuple[int, list[Mapping[str, Any]]]:
+    """How many differences an audit found, and those of them that it names; what is known of, such as a host that is late, is none."""
+    named = audit["differences"]
+    real = [one for one in named if one.get("kind") not in ("written_off", "by_hand", "late")]
+    return (audit["count"] - (len(named) - len(real)) if real else 0), real
 
 
 def written_off(gone: Mapping[str, Mapping[str, str]]) -> list[str]:

@@ -26,6 +26,8 @@ from ..errors import TidegateError
 from ..files import write_atomically
 from ..rfc.model import STATES
 from ..rollout.states import DeploymentState
+from .attention import differences_of
+from .progress import counted
 
 with contextlib.suppress(ImportError):
     import sqlalchemy as sa
@@ -107,15 +109,15 @@ def newest(connection: sa.Connection) -> FeedPosition:
     return FeedPosition(_newest_of(connection, t.history), _newest_of(connection, t.journal))
 
 
-def read_events(connection: sa.Connection, position: FeedPosition) -> tuple[list[Told], FeedPosition]:
-    """The events behind a position, those that came first at the front, and the position behind them; some of them when they are many.
+def read_events(connection: sa.Connection, position: FeedPosition) -> tuple[list[Told], FeedPosition, bool]:
+    """The events behind a position, those that came first at the front, the position behind them, and whether there may be more.
 
     Raises :class:`PositionError` when the position is not one in this CMDB.
     """
     t = schema()
     top = newest(connection)
     if top == position:
-        return [], position
+        return [], position, False
     if _mark(connection, t.history, position.history.seq) != position.history:
         raise _of_another(position)
     position = replace(position, journal=_journal_mark(connection, position))
@@ -126,11 +128,16 @@ def read_events(connection: sa.Connection, position: FeedPosition) -> tuple[list
         (("history", row) for row in history), (("journal", row) for row in journal), key=lambda one: one[1]["at"]
     ):
         position = replace(position, **{name: Mark(row["seq"], _text(row["at"]))})
-        event = _from_history(row) if name == "history" else _from_journal(row)
+        line = f"{name}-{row['seq']}"
+        try:
+            event = _from_history(row) if name == "history" else _from_journal(row)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            told.append(Told({}, position, f"the CMDB's line {line} is not told, for it is none of Tidegate's; find out who wrote it"))
+            continue
         if event is not None:
-            event = {"id": f"{name}-{row['seq']}", "at": _text(row["at"]), **event}
+            event = {"id": line, "at": _text(row["at"]), **event}
             told.append(Told({"tidegate": event}, position, _fault(event)))
-    return told, end
+    return told, end, _AT_ONCE in (len(history), len(journal))
 
 
 def _of_another(position: FeedPosition) -> PositionError:
@@ -184,7 +191,9 @@ def _lines_of_history(connection: sa.Connection, position: FeedPosition) -> list
 def _lines_of_journal(connection: sa.Connection, position: FeedPosition) -> list[Mapping[str, Any]]:
     t = schema()
     j, d = t.journal.c, t.deployment.c
-    about = (j.seq > position.journal.seq, j.host.is_(None), j.event.in_(sorted({_GATE, *DeploymentState} - {DeploymentState.PLANNED})))
+    # Joined to nothing, so that it is no use to the index over events, which SQLite would go through from the journal's first line on.
+    event = j.event.concat("").in_(sorted({_GATE, *DeploymentState} - {DeploymentState.PLANNED}))
+    about = (j.seq > position.journal.seq, j.host.is_(None), event)
     columns = (j.seq, j.at, j.event, j.wave, j.data, d.id, d.rfc, d.release, d.version)
     select = sa.select(*columns).join(t.deployment, d.id == j.deployment_id).where(*about).order_by(j.seq).limit(_AT_ONCE)
     return [dict(row) for row in connection.execute(select).mappings()]
@@ -193,11 +202,12 @@ def _lines_of_journal(connection: sa.Connection, position: FeedPosition) -> list
 def _from_history(row: Mapping[str, Any]) -> dict[str, Any] | None:
     kind, data = _OF_HISTORY[row["event"]], row["data"]
     if kind == "drift":
-        if not data.get("count"):
+        count, real = differences_of(data)
+        if not count:
             return None
-        hosts = sorted({str(one.get("host")) for one in data.get("differences", ()) if is_name(one.get("host"))})[:_HOSTS]
+        hosts = sorted({str(one.get("host")) for one in real if is_name(one.get("host"))})[:_HOSTS]
         named = f", first on {', '.join(hosts[:5])}" if hosts else ""
-        sentence = f"an audit of {data.get('compared')} of {data.get('hosts')} hosts found {data['count']} differences{named}"
+        sentence = f"an audit of {data.get('compared')} of {data.get('hosts')} hosts found {counted(count, 'difference')}{named}"
         return _event(kind, hosts=hosts, sentence=sentence)
     about = {name: str(data.get(name, "")) for name in ("rfc", "release", "version")}
     what = f"{about['rfc']} ({about['release']} {about['version']})"

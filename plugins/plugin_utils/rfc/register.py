@@ -24,6 +24,7 @@ with contextlib.suppress(ImportError):
 if TYPE_CHECKING:
     from ..cmdb.store import Cmdb
 
+_TOLD = ("release", "version", "digest", "fingerprint", "state")  # of a change in the history
 PUBLISHED = {"start": "start_date", "end": "end_date", "release": "release", "version": "version", "short_description": "short_description"}
 """When and what a change is, as calendars show it: the names here and in the CMDB.
 
@@ -221,17 +222,17 @@ def entered(cmdb: Cmdb, rfc: Rfc) -> tuple[str, ...] | None:
 def withdraw(connection: sa.Connection, numbers: Iterable[str], now: datetime) -> None:
     """Say of changes in the register that they will not be done. They stay, for those who have them in a calendar."""
     change = schema().change
-    connection.execute(
-        change.update()
-        .where(change.c.number.in_(list(numbers)), change.c.state != CANCELED)
-        .values(state=CANCELED, updated=now, sequence=change.c.sequence + 1)
-    )
+    which = (change.c.number.in_(list(numbers)), change.c.state != CANCELED)
+    columns = [change.c.number, *(change.c[name] for name in _TOLD)]
+    rows = [{**row, "state": CANCELED} for row in connection.execute(sa.select(*columns).where(*which)).mappings()]
+    connection.execute(change.update().where(*which).values(state=CANCELED, updated=now, sequence=change.c.sequence + 1))
+    _record(connection, rows, now)
 
 
 def register_change(connection: sa.Connection, rfc: Rfc, cis: Iterable[str], now: datetime) -> None:
     """Enter a change, as it reads now, in the register; other dates, another title or another status raise its ``sequence``.
 
-    The history says so when it reads otherwise than before, or is scheduled or cancelled since.
+    The history says so when it reads otherwise than before, or has another status.
     """
     t = schema()
     values = {
@@ -253,10 +254,19 @@ def register_change(connection: sa.Connection, rfc: Rfc, cis: Iterable[str], now
         connection.execute(t.change_ci.insert(), rows)
     told = before is not None and before["fingerprint"] == rfc.fingerprint and status_of(before["state"]) == status_of(rfc.state)
     if not told:
-        data = {"rfc": rfc.number, **{name: getattr(rfc, name) for name in ("release", "version", "digest", "fingerprint", "state")}}
-        run = Holder.this_run()
-        line = {"at": now, "actor": f"{run.user}@{run.machine}", "event": "rfc entered", "data": data}
-        connection.execute(sa.insert(t.history), line)
+        _record(connection, [{"number": rfc.number, **values}], now)
+
+
+def _record(connection: sa.Connection, changes: Iterable[Mapping[str, Any]], now: datetime) -> None:
+    """Have the history say how changes, rows of the register, read now."""
+    run = Holder.this_run()
+    actor = f"{run.user}@{run.machine}"
+    lines = [
+        {"at": now, "actor": actor, "event": "rfc entered", "data": {"rfc": one["number"], **{name: one[name] for name in _TOLD}}}
+        for one in changes
+    ]
+    if lines:
+        connection.execute(sa.insert(schema().history), lines)
 
 
 def update_register(cmdb: Cmdb, number: str, course: Course, now: datetime) -> None:

@@ -6,15 +6,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..clearance.controls.people import approvals, barred, no_return
 from ..clearance.facts import Facts, NotKnown, PackageFacts
 from ..clearance.findings import Result
 from ..clearance.policy import load_policy
+from ..clock import utc_now
 from ..cmdb.schema import schema
 from ..cmdb.store import Cmdb
 from ..dsl.package import load_package
@@ -148,23 +149,38 @@ def is_approved(question: DecisionRequest, now: datetime) -> bool:
 
 
 def record_decision(cmdb_url: str, question: DecisionRequest, said: tuple[str, str, str], now: datetime, new: bool) -> list[str]:
-    """Have the CMDB's history say who decided what in which role; what is not ``new`` only when it does not say so.
+    """Have the CMDB's history say who decided what in which role; what is not ``new`` only when it does not say so, or not that it is all.
 
-    What was signed stands whatever becomes of this, so a CMDB that can't be written to is a sentence that is returned.
+    One line says of an approval that it was all that was needed, until somebody rejects: rules act upon it, and a further approval is
+    no word to begin again. What was signed stands whatever becomes of this, so a CMDB that can't be written to is a sentence that is
+    returned.
     """
     name, role, decision = said
     matter, history = question.matter, schema().history
-    about = {"rfc": matter.rfc, "release": matter.release, "version": matter.version, "digest": matter.digest}
-    data = {**about, "fingerprint": matter.fingerprint, "cis": len(matter.cis), "role": role}
+    about: dict[str, Any] = {"rfc": matter.rfc, "release": matter.release, "version": matter.version, "digest": matter.digest}
+    about |= {"fingerprint": matter.fingerprint, "cis": len(matter.cis)}
+    data = {**about, "role": role}
     line = {"at": now, "actor": name, "event": f"rfc {decision}"}
     h = history.c
-    same = (h.ci.is_(None), h.event == line["event"], h.actor == name, h.data["rfc"].as_string() == matter.rfc)
-    own = sa.select(h.data).where(*same).order_by(h.seq.desc())
+    events = [f"rfc {word}" for word in (APPROVED, REJECTED)]
+    select = sa.select(h.actor, h.event, h.data).where(h.ci.is_(None), h.event.in_(events), h.data["rfc"].as_string() == matter.rfc)
     try:
-        complete = decision == APPROVED and is_approved(question, now)
+        # By the clock as it is now: what others signed while this was signed counts, and what a fast clock dated after it may by now.
+        approved = decision == APPROVED and is_approved(question, utc_now())
         with Cmdb.open(cmdb_url) as cmdb, cmdb.begin() as connection:
-            if new or not any(data.items() <= before.items() for before in connection.scalars(own)):
+            rows = connection.execute(select.order_by(h.seq)).all()
+            own = any((row.actor, row.event) == (name, line["event"]) and data.items() <= row.data.items() for row in rows)
+            complete = approved and not _is_said(row for row in rows if about.items() <= row.data.items())
+            if new or not own or complete:
                 connection.execute(sa.insert(history), {**line, "data": {**data, "complete": complete}})
     except TidegateError as error:
         return [f"the CMDB's history does not say that {name} {decision} {matter.rfc}; run this again when it can be written to: {error}"]
     return []
+
+
+def _is_said(rows: Iterable[Any]) -> bool:
+    """Whether the history's lines about a matter say that it has all its approvals; what is rejected has them no more."""
+    said = False
+    for row in rows:
+        said = row.event == f"rfc {APPROVED}" and (said or row.data.get("complete") is True)
+    return said

@@ -251,7 +251,7 @@ def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
 
 
 def test_without_its_library_no_calendar_is_said_to_be_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(libs.MINIMUM, "recurring-ical-events", 99)
+    monkeypatch.setattr(libs, "lacking", lambda need: ("recurring-ical-events>=99",) if need == "calendars" else ())
     files = CalendarFiles(windows=(str(write(tmp_path, "DTSTART:20270301T220000Z\nDURATION:PT1H")),))
     with pytest.raises(TidegateError, match="recurring-ical-events"):
         read_calendars(files, datetime(2027, 3, 1, tzinfo=UTC), datetime(2027, 3, 3, tzinfo=UTC))

@@ -60,11 +60,14 @@ EXAMPLES = r"""
 """
 
 import asyncio
+import contextlib
+import fcntl
 import importlib
 import logging
 import os
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +81,9 @@ if str(_COLLECTIONS) not in _PACKAGE.__path__:
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.listen import listening
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.upgrade import RevisionError
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.files import locked
 from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.events import (
     FeedPosition,
@@ -91,8 +96,9 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.settings import e
 
 LOGGER = logging.getLogger("tidegate.release.cmdb")
 _OPTIONS = {"cmdb", "position", "interval", "feedback", "eda_feedback_queue"}
+_SAVED = 60.0  # seconds after which a position is written that nothing was told at: what is behind it need not be looked through again
 _PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds between two attempts to reach a CMDB
-_REST = 0.2  # seconds in which what is written at the same time gathers
+_REST = 0.5  # seconds in which what is written at the same time gathers
 
 
 def _read_options(args: Mapping[str, Any]) -> tuple[str, Path, float]:
@@ -113,11 +119,14 @@ def _read_options(args: Mapping[str, Any]) -> tuple[str, Path, float]:
 
 
 def _begin(url: str, path: Path) -> FeedPosition:
-    """Where to go on, or, with a new file, the end of all that there is; raises :class:`TidegateError`."""
+    """Where to go on, or, with a new file, the end of all that there is; raises :class:`TidegateError`.
+
+    With a position a CMDB that is away is waited for; without one nobody has seen yet that the address is right.
+    """
     require("base", *library_needs({"cmdb": url}))
-    with Cmdb.open(url) as cmdb:
-        position = FeedPosition.load(path)
-        if position is None:
+    position = FeedPosition.load(path)
+    if position is None:
+        with Cmdb.open(url) as cmdb:
             with cmdb.read() as connection:
                 position = newest(connection)
             position.save(path)
@@ -125,7 +134,21 @@ def _begin(url: str, path: Path) -> FeedPosition:
     return position
 
 
-def _read(cmdb: Cmdb, position: FeedPosition) -> tuple[list[Told], FeedPosition]:
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Keep the position from others: two that write one would skip what the other was told."""
+    lock = path.with_name(f"{path.name}.lock")
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(lock, fcntl.LOCK_EX | fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise PositionError(f"the position {path} is that of another rulebook, which runs; give each one of its own") from None
+        except OSError as error:
+            raise PositionError(f"{lock} can't be written ({error.strerror}); give this user the right to its directory") from error
+        yield
+
+
+def _read(cmdb: Cmdb, position: FeedPosition) -> tuple[list[Told], FeedPosition, bool]:
     with cmdb.read() as connection:
         return read_events(connection, position)
 
@@ -136,6 +159,7 @@ class _Teller:
     def __init__(self, queue: asyncio.Queue[Any], feedback: asyncio.Queue[Any] | None, path: Path, position: FeedPosition) -> None:
         self._queue, self._feedback, self._path = queue, feedback, path
         self.position = position
+        self._saved = time.monotonic()
 
     async def tell(self, told: list[Told], end: FeedPosition) -> None:
         for one in told:
@@ -145,19 +169,24 @@ class _Teller:
                 await self._queue.put(one.event)
                 if self._feedback is not None:
                     await self._feedback.get()
-            self._reach(one.after)
-            await asyncio.sleep(0)
-        if end != self.position:
-            self._reach(end)
+            await self._reach(one.after)
+        if end != self.position and time.monotonic() - self._saved > _SAVED:
+            await self._reach(end)
+        self.position = end
 
-    def _reach(self, position: FeedPosition) -> None:
-        self.position = position
-        position.save(self._path)
+    async def _reach(self, position: FeedPosition) -> None:
+        self.position, self._saved = position, time.monotonic()
+        await asyncio.to_thread(position.save, self._path)
 
 
 async def main(queue: asyncio.Queue[Any], args: dict[str, Any]) -> None:
     """Tell events until this is cancelled; raises :class:`TidegateError` for what waiting does not mend."""
     url, path, interval = _read_options(args)
+    with _alone(path):
+        await _tell(queue, args, url, path, interval)
+
+
+async def _tell(queue: asyncio.Queue[Any], args: Mapping[str, Any], url: str, path: Path, interval: float) -> None:
     teller = _Teller(queue, args.get("eda_feedback_queue"), path, await asyncio.to_thread(_begin, url, path))
     pause, away = _PAUSE, False
     while True:
@@ -165,16 +194,15 @@ async def main(queue: asyncio.Queue[Any], args: dict[str, Any]) -> None:
             async with listening(url) as wait:
                 cmdb = await asyncio.to_thread(Cmdb.open, url)
                 while True:
-                    before = teller.position
-                    told, end = await asyncio.to_thread(_read, cmdb, before)
+                    told, end, more = await asyncio.to_thread(_read, cmdb, teller.position)
                     if away:
                         LOGGER.warning("the CMDB %s is there again", cmdb.label)
                     pause, away = _PAUSE, False
                     await teller.tell(told, end)
-                    if end == before:  # else there may be more
+                    if not more:
                         await wait(interval)
                         await asyncio.sleep(_REST)
-        except PositionError:
+        except (PositionError, RevisionError):
             raise
         except TidegateError as error:
             if not away:
