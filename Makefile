@@ -18,7 +18,7 @@ SOURCES := $(shell find galaxy.yml meta extensions requirements plugins roles pl
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help venv dev collection system demo demo-hardware bench test test-unit test-integration test-thorough molecule lint lint-python lint-ansible lint-docs lint-galaxy sanity constraints release clean
+.PHONY: help venv dev collection system demo demo-hardware bench test test-unit test-integration test-thorough molecule lint lint-python lint-ansible lint-docs lint-galaxy sanity constraints docs release clean
 .NOTPARALLEL:
 
 help:
@@ -33,6 +33,7 @@ help:
 	@echo "make collection        this checkout, installed into .venv"
 	@echo "make system            missing system packages; PROFILES=\"lab hardware test eda molecule lint\""
 	@echo "make constraints       newest versions within requirements*.txt into constraints.txt"
+	@echo "make docs              the site of the documentation, into build/docs/site"
 	@echo "make release           changelog, tarball, Tidegate's own release and the tag; KEY=key.pem signs it"
 	@echo "make clean             removes .venv and build"
 
@@ -154,6 +155,11 @@ sanity: dev
 	@tools/system-packages lint
 	@echo "==> ansible-test sanity"
 	@$(BIN)/python tools/sanity.py
+
+# --- documentation --------------------------------------------------------------------------------------------------------------------
+
+docs: dev collection
+	@$(BIN)/python tools/docs.py
 
 # --- a release ------------------------------------------------------------------------------------------------------------------------
 
