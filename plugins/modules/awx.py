@@ -23,6 +23,9 @@ description:
   - The token is in the environment variable E(CONTROLLER_OAUTH_TOKEN), or else E(TOWER_OAUTH_TOKEN). E(REQUESTS_CA_BUNDLE) names the
     file with the certificate authorities, if that of AWX is not one that everybody trusts. A redirection is not followed, and without
     TLS only this machine is asked.
+  - Every run has AWX fetch the project, but for check mode, which goes by what was fetched before. That is no change. Jobs have it fetched
+    before they begin, too.
+  - A step or decision that the team put between two steps of the workflow stays there, and no link goes round it.
   - When something goes wrong midway, the message says how many changes there were until then. The same task goes on from there.
 author:
   - Tidegate maintainers (@tidegate)
@@ -62,7 +65,8 @@ options:
     default: ""
   scm_credential:
     description:
-      - Name of the credential in AWX with which the repository is fetched, if it needs one.
+      - Name of the credential in AWX with which the repository is fetched, if it needs one. It is one for source control, and the
+        organization's.
       - Taken from the variable C(tidegate_awx_scm_credential), when it is not given.
     type: str
     default: ""
@@ -74,14 +78,16 @@ options:
     default: cmdb
   machine_credential:
     description:
-      - Name of the credential in AWX with which hosts are logged in to, if there is one for all of them.
+      - Name of the credential in AWX with which hosts are logged in to, if there is one for all of them. It is one for machines, and the
+        organization's.
       - Taken from the variable C(tidegate_awx_machine_credential), when it is not given.
     type: str
     default: ""
   schedules:
     description:
-      - By verb, when it runs by itself, as C(DTSTART) and C(RRULE) with an C(INTERVAL). What is not in it is not scheduled, and what was
-        scheduled before stays.
+      - By verb, when it runs by itself, as C(DTSTART) and C(RRULE) with an C(INTERVAL), and an C(UNTIL) in UTC. What is not in it is not
+        scheduled, and what was scheduled before stays.
+      - A verb that has to be told something can't be in it, as answers are no part of it; make its schedule in AWX.
       - Taken from the variable C(tidegate_awx_schedules), when it is not given.
     type: dict
     default:

@@ -69,14 +69,32 @@ def run(tower: Awx, setup: Setup = SETUP, write: bool = True, verbs: Any = SOME,
     return [str(change) for change in applier.changes], left_out
 
 
-def refusal(tower: Awx, setup: Setup = SETUP, patience: float = 10, token: str = TOKEN) -> str:
+def refusal(tower: Awx, setup: Setup = SETUP, patience: float = 10, token: str = TOKEN, verbs: Any = SOME) -> str:
     """The one sentence that it says."""
     with pytest.raises(TidegateError) as caught:
-        set_up(AwxClient(f"https://{tower.host}", token, {"notification": setup.notification}), setup, SOME, True, patience)
+        set_up(AwxClient(f"https://{tower.host}", token, {"notification": setup.notification}), setup, verbs, True, patience)
     said = str(caught.value)
     assert "\n" not in said
     assert TOKEN not in said
     return said
+
+
+def only_fetched(tower: Awx) -> bool:
+    """Whether all that was asked for is that the project be fetched."""
+    return tower.writes == [("POST", f"/api/v2/projects/{tower.named('projects', 'Tidegate')['id']}/update/")]
+
+
+def step(tower: Awx, name: str) -> dict[str, Any]:
+    """A step of the workflow; the team's own is made if there is none."""
+    if name not in tower.names("workflow_job_template_nodes"):
+        workflow = tower.named("workflow_job_templates", "Tidegate")["id"]
+        tower.make("workflow_job_template_nodes", identifier=name, workflow_job_template=workflow)
+    return tower.named("workflow_job_template_nodes", name)
+
+
+def link(tower: Awx, name: str, **followers: list[str]) -> None:
+    """Have other steps follow on one, by relation, as somebody does on AWX's page."""
+    step(tower, name).update({f"{how}_nodes": [step(tower, one)["id"] for one in names] for how, names in followers.items()})
 
 
 def give_credentials(tower: Awx) -> None:
@@ -93,9 +111,10 @@ def give_credentials(tower: Awx) -> None:
 
 def test_a_team_gets_all_that_it_needs(tower: Awx) -> None:
     changes, left_out = run(tower, verbs=VERBS)
-    assert tower.names("credential_types") == sorted(["Machine", *(one.name for one in credential_types())])
+    assert tower.names("credential_types") == sorted(["Machine", "Source Control", *(one.name for one in credential_types())])
     assert tower.names("job_templates") == sorted(f"Tidegate {verb}" for verb in VERBS.keys() - {"awx", "lab"})
     assert tower.named("execution_environments", "Tidegate Default")["image"] == "registry.example/ee:1"
+    assert tower.named("projects", "Tidegate")["scm_update_on_launch"] is True
     source = tower.named("inventory_sources", "Tidegate")
     assert (source["source"], source["source_path"]) == ("scm", "cmdb")
     assert source["source_project"] == tower.named("projects", "Tidegate")["id"]
@@ -177,7 +196,7 @@ def test_no_report_is_scheduled_without_a_place_for_it(tower: Awx) -> None:
 def test_a_second_run_changes_nothing(tower: Awx) -> None:
     run(tower)
     assert run(tower)[0] == []
-    assert tower.writes == []
+    assert only_fetched(tower)
 
 
 @pytest.mark.parametrize("page", [3, 200])
@@ -185,8 +204,7 @@ def test_lists_are_read_page_by_page(tower: Awx, page: int) -> None:
     run(tower)
     tower.page = page
     for number in range(7):  # so that the nodes of the workflow are not all on the first one
-        workflow = tower.named("workflow_job_templates", "Tidegate")["id"]
-        tower.make("workflow_job_template_nodes", identifier=f"ours {number}", workflow_job_template=workflow)
+        step(tower, f"ours {number}")
     assert run(tower)[0] == []
 
 
@@ -195,7 +213,7 @@ def test_a_changed_survey_is_one_change(tower: Awx) -> None:
     options = VERBS["archive"].options | {"tidegate_label": {"type": "str", "description": "A label."}}
     verbs = SOME | {"archive": VERBS["archive"]._replace(options=options)}
     assert run(tower, verbs=verbs)[0] == ["survey of job template Tidegate archive: spec"]
-    assert [one for one in tower.writes if "survey_spec" not in one[1]] == []
+    assert [path for _method, path in tower.writes if "/survey_spec/" not in path and "/update/" not in path] == []
     assert tower.survey("job_templates", "Tidegate archive")[-1]["variable"] == "tidegate_label"
     assert run(tower, verbs=verbs)[0] == []
 
@@ -217,14 +235,64 @@ def test_what_somebody_changed_there_is_changed_back_and_what_is_not_ours_stays(
 
 def test_a_step_of_the_teams_own_stays_and_one_of_ours_follows_where_it_has_to(tower: Awx) -> None:
     run(tower)
-    nodes, workflow = tower.rows["workflow_job_template_nodes"], tower.named("workflow_job_templates", "Tidegate")["id"]
-    own = tower.make("workflow_job_template_nodes", identifier="smoke", workflow_job_template=workflow)
-    ids = {row["identifier"]: number for number, row in nodes.items()}
-    nodes[ids["deploy"]]["success_nodes"] = [own]
-    nodes[ids["verify"]]["success_nodes"] = [ids["clear"]]
+    link(tower, "deploy", success=["smoke"])
+    link(tower, "verify", success=["clear"])
     assert run(tower)[0] == ["what follows on step verify: success_nodes"]
     assert tower.links()["verify"] == {"success_nodes": ["go live"]}
     assert tower.links()["deploy"] == {"success_nodes": ["smoke"], "failure_nodes": ["back out"]}
+
+
+@pytest.mark.parametrize("how", ["success", "always"])
+@pytest.mark.parametrize("own", [["CAB ok"], ["CAB ok", "security ok"]])
+def test_a_decision_that_the_team_put_between_two_steps_is_not_gone_round(tower: Awx, own: list[str], how: str) -> None:
+    run(tower)
+    link(tower, "clear", **{"success": [], how: own[:1]})
+    for name, after in zip(own, [*own[1:], "stage"], strict=True):
+        link(tower, name, success=[after])
+    before = tower.links()
+    assert run(tower)[0] == []
+    assert tower.links() == before
+
+
+def test_a_decision_for_a_failed_step_is_none_for_one_that_went_well(tower: Awx) -> None:
+    run(tower)
+    link(tower, "clear", success=[], failure=["mend"])
+    link(tower, "mend", success=["stage"])
+    assert run(tower)[0] == ["what follows on step clear: success_nodes"]
+    assert tower.links()["clear"] == {"success_nodes": ["stage"], "failure_nodes": ["mend"]}
+
+
+def test_a_step_that_the_team_has_follow_always_follows(tower: Awx) -> None:
+    run(tower)
+    link(tower, "clear", success=[], always=["stage"])
+    link(tower, "deploy", failure=[], always=["back out"])
+    before = tower.links()
+    assert run(tower)[0] == []
+    assert tower.links() == before
+
+
+def test_no_step_of_ours_follows_always_where_it_does_not_have_to(tower: Awx) -> None:
+    run(tower)
+    link(tower, "verify", always=["clear"])
+    assert run(tower)[0] == ["what follows on step verify: always_nodes"]
+    assert tower.links()["verify"] == {"success_nodes": ["go live"]}
+
+
+def test_a_step_that_follows_on_a_failure_in_place_of_a_success_is_moved(tower: Awx) -> None:
+    run(tower)
+    link(tower, "verify", success=[], failure=["go live"])
+    assert run(tower)[0] == ["what follows on step verify: success_nodes, failure_nodes"]
+    assert tower.links()["verify"] == {"success_nodes": ["go live"]}
+
+
+def test_the_difference_shows_all_that_will_follow(tower: Awx) -> None:
+    run(tower)
+    link(tower, "archive", success=["scan", "clear"])
+    applier, _left_out = set_up(AwxClient(f"https://{tower.host}", TOKEN), SETUP, SOME, False, 10)
+    (change,) = applier.changes
+    assert (change.before, change.after) == ({"success_nodes": ["scan", "clear"]}, {"success_nodes": ["scan", "verify"]})
+    run(tower)
+    assert tower.links()["archive"] == {"success_nodes": ["scan", "verify"]}
 
 
 def test_a_step_that_lost_its_decision_gets_it_again(tower: Awx) -> None:
@@ -264,6 +332,42 @@ def test_teams_of_other_organizations_are_left_alone(tower: Awx) -> None:
     assert run(tower)[0] == []
     assert len(tower.rows["job_templates"]) == 2 * len(TEMPLATES)
     assert before[1:-1] in json.dumps(tower.rows["job_templates"])
+
+
+def test_credentials_of_one_name_are_told_apart_by_their_types(tower: Awx) -> None:
+    home = tower.named("organizations", "Default")["id"]
+    made = {
+        name: tower.make("credentials", name="Shop", organization=home, credential_type=tower.named("credential_types", name)["id"])
+        for name in ("Machine", "Source Control")
+    }
+    setup = replace(SETUP, scm_credential="Shop", machine_credential="Shop")
+    run(tower, setup)
+    assert tower.named("projects", "Tidegate")["credential"] == made["Source Control"]
+    assert tower.attached["job_templates", tower.named("job_templates", "Tidegate deploy")["id"], "credentials"] == [made["Machine"]]
+    assert run(tower, setup)[0] == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "there"),
+    [
+        ("DTSTART:20260101T020000Z\nRRULE:FREQ=DAILY;INTERVAL=1\n", DAILY),
+        (f"  {DAILY.replace(' ', '   ')};UNTIL=20261231T230000Z", f"{DAILY};UNTIL=20261231T230000Z"),
+        (f"DTSTART;TZID=Europe/Amsterdam:{DAILY[8:23]} {DAILY[25:]}", f"DTSTART;TZID=Europe/Amsterdam:{DAILY[8:23]} {DAILY[25:]}"),
+    ],
+)
+def test_a_schedule_is_the_same_however_its_parts_are_set_apart(tower: Awx, rule: str, there: str) -> None:
+    setup = replace(SETUP, schedules={"audit": rule})
+    run(tower, setup)
+    assert tower.named("schedules", "Tidegate audit")["rrule"] == there
+    assert run(tower, setup)[0] == []
+
+
+def test_answers_of_a_schedule_that_are_the_teams_stay(tower: Awx) -> None:
+    run(tower)
+    variable = tower.survey("job_templates", "Tidegate audit")[0]["variable"]
+    tower.named("schedules", "Tidegate audit")["extra_data"] = {variable: "theirs"}
+    assert run(tower, replace(SETUP, schedules={"audit": DAILY.replace("DAILY", "WEEKLY")}))[0] == ["schedule Tidegate audit: rrule"]
+    assert tower.named("schedules", "Tidegate audit")["extra_data"] == {variable: "theirs"}
 
 
 # --- check mode --------------------------------------------------------------------------------------------------------------------------
@@ -384,6 +488,33 @@ def test_a_project_that_can_not_be_fetched_is_said(tower: Awx) -> None:
     assert tower.names("job_templates") == []
 
 
+@pytest.mark.parametrize("status", ["failed", "error", "canceled"])
+def test_a_project_that_could_not_be_fetched_is_fetched_again(tower: Awx, status: str) -> None:
+    tower.ends = status
+    refusal(tower)
+    tower.ends = "successful"
+    run(tower)
+    assert tower.names("job_templates") == TEMPLATES
+
+
+def test_a_project_that_only_lacked_its_credential_is_fetched_with_it(tower: Awx) -> None:
+    tower.ends = "failed"
+    refusal(tower)
+    home, kind = tower.named("organizations", "Default")["id"], tower.named("credential_types", "Source Control")["id"]
+    tower.make("credentials", name="git", organization=home, credential_type=kind)
+    tower.ends = "successful"
+    run(tower, replace(SETUP, scm_credential="git"))
+    assert tower.names("job_templates") == TEMPLATES
+
+
+def test_what_was_pushed_since_is_found(tower: Awx) -> None:
+    tower.playbooks = ["audit.yml"]
+    run(tower)
+    tower.playbooks = ["audit.yml", "clear.yml"]
+    assert run(tower, write=False)[0] == []
+    assert run(tower)[0] == ["job template Tidegate clear: new"]
+
+
 def test_a_project_is_not_waited_for_without_end(tower: Awx) -> None:
     tower.looks = 1_000_000
     assert "is not done with fetching the project Tidegate after 0.05 s (running)" in refusal(tower, patience=0.05)
@@ -400,14 +531,33 @@ def test_a_project_that_was_never_fetched_is(tower: Awx) -> None:
     ("change", "said"),
     [
         ({"organization": "Shop"}, "has no organization 'Shop'; make it there, or correct its name"),
-        ({"machine_credential": "hosts"}, "has no credential 'hosts'"),
-        ({"scm_credential": "git"}, "has no credential 'git'"),
-        ({"notification": {"name": "Mail"}}, "has no notification template 'Mail'"),
+        ({"machine_credential": "git"}, "has no credential 'git' of the kind ssh that is the organization's; make it there"),
+        ({"scm_credential": "hosts"}, "has no credential 'hosts' of the kind scm that is the organization's; make it there"),
+        ({"machine_credential": "other"}, "has no credential 'other' of the kind ssh that is the organization's"),
+        ({"notification": {"name": "Mail"}}, "has no notification template 'Mail' that is the organization's"),
     ],
 )
 def test_what_has_to_be_there_already_is_looked_for_before_anything_is_changed(tower: Awx, change: dict[str, Any], said: str) -> None:
+    other = tower.make("organizations", name="Other")
+    for name, kind, home in (("hosts", "Machine", None), ("git", "Source Control", None), ("other", "Machine", other)):
+        organization = home or tower.named("organizations", "Default")["id"]
+        tower.make("credentials", name=name, organization=organization, credential_type=tower.named("credential_types", kind)["id"])
     assert said in refusal(tower, replace(SETUP, **change))
     assert tower.writes == []
+
+
+@pytest.mark.parametrize(
+    ("schedules", "said"),
+    [
+        ({"audit": f"{DAILY};UNTIL=20261231T230000"}, "has an UNTIL for 'audit' that is not in UTC; write it like UNTIL=20261231T230000Z"),
+        ({"audit": f"{DAILY};until=20261231"}, "has an UNTIL for 'audit' that is not in UTC"),
+        ({"audit": {"rule": DAILY}}, "has no text for 'audit'; write a rule there, such as DTSTART:"),
+        ({"dsl_sync": DAILY}, "has dsl_sync, which has to be told tidegate_dsl_to; leave it out there, and schedule the job template"),
+    ],
+)
+def test_a_schedule_that_awx_would_not_keep_is_refused_before_anybody_is_asked(tower: Awx, schedules: dict[str, Any], said: str) -> None:
+    assert said in refusal(tower, replace(SETUP, schedules=schedules), verbs=VERBS)
+    assert tower.requests == []
 
 
 def test_a_credential_type_in_use_that_would_change_is_a_sentence(tower: Awx) -> None:
@@ -472,6 +622,7 @@ def test_the_playbook_shows_with_diff_what_it_would_do_does_it_and_then_nothing(
     assert "job template Tidegate deploy: new" in dry.stdout
     assert '+    "playbook": "deploy.yml"' in dry.stdout
     assert tower.writes == []
+    tower.looks = 1
     first = play(tower)
     assert first.returncode == 0, first.stdout
     assert "changed=1" in first.stdout
@@ -480,7 +631,7 @@ def test_the_playbook_shows_with_diff_what_it_would_do_does_it_and_then_nothing(
     second = play(tower, "-vvv")
     assert "is as it has to be" in second.stdout
     assert "changed=0" in second.stdout
-    assert tower.writes == []
+    assert only_fetched(tower)
 
 
 def test_the_playbook_says_in_one_line_what_is_missing(tower: Awx) -> None:

@@ -16,6 +16,7 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -263,9 +264,9 @@ def _invalid(**faults: str) -> RefusedError:
 class Awx:
     """What it holds and how it behaves; everything may be changed while it runs.
 
-    ``playbooks``: those of the project, known once it is fetched, which takes ``looks`` looks at it and ends as ``ends``. ``page``: entries
-    of a page at most. ``ignores``: fields that it takes without a word and does not keep. ``fault``: whether a request, by method and path,
-    is answered with ``(status, headers, body)`` in place of an answer.
+    ``playbooks``: those of the repository, which the project has once it is fetched. That takes ``looks`` looks at it and ends as ``ends``.
+    ``page``: entries of a page at most. ``ignores``: fields that it takes without a word and does not keep. ``fault``: whether a request,
+    by method and path, is answered with ``(status, headers, body)`` in place of an answer.
     """
 
     host: str
@@ -362,7 +363,7 @@ class Awx:
         return others[kind, part, method](number, query, body)
 
     def project_playbooks(self, number: int, query: dict[str, str], body: Any) -> tuple[int, Any]:
-        return 200, self.playbooks if self.rows["projects"][number]["status"] == "successful" else []
+        return 200, self.rows["projects"][number].get("_playbooks", [])
 
     def update_project(self, number: int, query: dict[str, str], body: Any) -> tuple[int, Any]:
         self.rows["projects"][number] |= {"status": "pending", "_looks": self.looks}
@@ -382,12 +383,17 @@ class Awx:
 
     def matching(self, kind: str, query: dict[str, str]) -> list[dict[str, Any]]:
         rows = list(self.rows[kind].values())
-        for name, value in query.items():
-            if name in ("page", "page_size", "order_by"):
+        for path, value in query.items():
+            if path in ("page", "page_size", "order_by"):
                 continue
-            if name not in MODELS[kind].fields:
-                raise RefusedError(400, {"detail": f"{kind} has no field named '{name}'"})
-            if name in MODELS[kind].refers and not value.isdigit():
+            name, _, inner = path.partition("__")
+            other = MODELS[kind].refers.get(name, "")
+            if name not in MODELS[kind].fields or (inner and inner not in (MODELS[other].fields if other else ())):
+                raise RefusedError(400, {"detail": f"{kind} has no field named '{path}'"})
+            if inner:
+                rows = [row for row in rows if row[name] is not None and str(self.rows[other][row[name]][inner]) == value]
+                continue
+            if other and not value.isdigit():
                 raise RefusedError(400, {"detail": f"Field '{name}' expected a number but got '{value}'."})
             rows = [row for row in rows if str(row[name]) == value]
         return rows
@@ -404,6 +410,8 @@ class Awx:
         if row.get("_looks"):
             row["_looks"] -= 1
             row["status"] = "running" if row["_looks"] else self.ends
+            if row["status"] == "successful":
+                row["_playbooks"] = list(self.playbooks)
         return self.shown(kind, row)
 
     def shown(self, kind: str, row: dict[str, Any]) -> dict[str, Any]:
@@ -502,6 +510,9 @@ class Awx:
         if unknown := row["inputs"].keys() - known:
             raise _invalid(inputs=f"Additional properties are not allowed ({unknown} were unexpected)")
 
+    def kind_of(self, credential: int) -> str:
+        return str(self.rows["credential_types"][self.rows["credentials"][credential]["credential_type"]]["kind"])
+
     def check_execution_environments(self, row: dict[str, Any], before: dict[str, Any]) -> None:
         if before and row["organization"] not in (None, before["organization"]):
             raise _invalid(organization="Cannot change the organization of an execution environment")
@@ -511,7 +522,9 @@ class Awx:
             raise _invalid(scm_type=f'"{row["scm_type"]}" is not a valid choice.')
         if row["scm_type"] and not row["scm_url"]:
             raise _invalid(scm_url="SCM URL is required.")
-        if any(row[name] != before.get(name) for name in ("scm_type", "scm_url", "scm_branch", "credential")):
+        if row["credential"] is not None and self.kind_of(row["credential"]) != "scm":
+            raise _invalid(credential="Credential kind must be 'scm'.")
+        if any(row[name] != before.get(name) for name in ("scm_type", "scm_url", "scm_branch")):  # the credential is none of them
             row |= {"status": "pending", "_looks": self.looks}
 
     def check_inventory_sources(self, row: dict[str, Any], before: dict[str, Any]) -> None:
@@ -536,8 +549,7 @@ class Awx:
 
     def check_job_templates(self, row: dict[str, Any], before: dict[str, Any]) -> None:
         project = self.rows["projects"][row["project"]]
-        known = self.playbooks if project["status"] == "successful" else []
-        if project["scm_type"] and row["playbook"] not in known:
+        if project["scm_type"] and row["playbook"] not in project.get("_playbooks", []):
             raise _invalid(playbook="Playbook not found for project.")
         if row["inventory"] is None and not row["ask_inventory_on_launch"]:
             raise _invalid(inventory="You must either set a default value or ask to prompt on launch.")
@@ -566,11 +578,14 @@ class Awx:
         ]
         wrong = [text for text, is_so in faults if is_so]
         try:
-            rrulestr(rule.replace(" ", "\n"))
+            row["rrule"] = _coerced(rule)
+            rrulestr(row["rrule"])
         except ValueError as error:
             wrong.append(f"rrule parsing failed validation: {error}")
         if wrong:
             raise RefusedError(400, {"rrule": wrong})
+        if before and row["extra_data"] == before["extra_data"]:
+            return
         questions = self.surveys.get(("job_templates", row["unified_job_template"]), {}).get("spec", [])
         if unknown := row["extra_data"].keys() - {one["variable"] for one in questions}:
             raise _invalid(extra_data=f"Variables {', '.join(sorted(unknown))} are not allowed on launch.")
@@ -646,8 +661,20 @@ class Awx:
         return 200, None
 
 
+def _coerced(rule: str) -> str:
+    """A rule as AWX keeps it: with one blank between its parts, and with the end in UTC."""
+    text = " ".join(rule.split())
+
+    def in_utc(match: re.Match[str]) -> str:
+        zone = rrulestr(text.replace(match[0], f"{match[0]}Z"), forceset=True)._rrule[0]._dtstart.tzinfo
+        local = datetime.strptime(match[1], "%Y%m%dT%H%M%S").replace(tzinfo=zone)
+        return f"UNTIL={local.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+
+    return re.sub(r"UNTIL=([0-9]+T[0-9]+)(?![0-9Z])", in_utc, text)
+
+
 def _question_faults(question: Any, variables: set[str]) -> Iterator[str]:
-    """What AWX has against a question; besides, a key that its pages don't know."""
+    """What AWX has against a question; besides, a key that its pages don't know, or one that they break without."""
     known = {"type", "question_name", "question_description", "variable", "required", "default", "min", "max", "choices", "new_question"}
     if not isinstance(question, dict) or question.keys() - known:
         yield "is not an object, or has unknown keys"
@@ -665,6 +692,8 @@ def _question_faults(question: Any, variables: set[str]) -> Iterator[str]:
     if any(question.get(name) is not None and type(question[name]) is not int for name in ("min", "max")):
         yield "the limit is no integer"
     if kind in ("multiplechoice", "multiselect"):
+        if "default" not in question:
+            yield "the page for editing it breaks without a default"
         chosen = default.splitlines()
         if not question.get("choices"):
             yield "must specify choices"
@@ -723,6 +752,8 @@ def serve(folder: Path) -> Iterator[Awx]:
     awx.make("organizations", name="Default")
     machine = {"fields": [{"id": "username", "label": "Username"}, {"id": "ssh_key_data", "label": "Key", "secret": True}]}
     awx.make("credential_types", name="Machine", kind="ssh", inputs=machine)
+    scm = {"fields": [{"id": "username", "label": "Username"}, {"id": "password", "label": "Password", "secret": True}]}
+    awx.make("credential_types", name="Source Control", kind="scm", inputs=scm)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

@@ -17,10 +17,10 @@ from .wanted import AwxObject, AwxReference, Node
 PAUSE = 2.0
 """Seconds between two looks at a project that is synchronised."""
 _AT_WORK = frozenset({"new", "pending", "waiting", "running", "updating"})
-_NEVER = frozenset({"never updated", "missing"})
 _ENCRYPTED = "$encrypted$"  # in place of a secret that is set
 _HIDDEN = "(not shown)"
-_LINKS = ("success_nodes", "failure_nodes")
+_ALWAYS = "always_nodes"
+_LINKS = ("success_nodes", "failure_nodes", _ALWAYS)
 _NODES, _APPROVALS = "workflow_job_template_nodes", "workflow_approval_templates"
 
 
@@ -52,19 +52,22 @@ class Applier:
         self._ids: dict[AwxReference, int | Unmade] = {}
         self.changes: list[AwxChange] = []
 
-    def find(self, kind: str, name: str, **filters: Any) -> int:
+    def find(self, reference: AwxReference, **filters: Any) -> int:
         """The id of what has to be there already; raises :class:`TidegateError` when it is not there, or is there twice."""
-        found = self._named(kind, name, filters)
+        found = self._named(reference.kind, reference.name, filters)
         if found is None:
-            raise TidegateError(f"{self._client.host} has no {_said(kind)} {name!a:.80}; make it there, or correct its name")
-        self._ids[AwxReference(kind, name)] = found["id"]
+            kind = f" of the kind {reference.type}" if reference.type else ""
+            owned = " that is the organization's" if "organization" in filters else ""
+            what = f"{_said(reference.kind)} {reference.name!a:.80}{kind}{owned}"
+            raise TidegateError(f"{self._client.host} has no {what}; make it there, or correct its name")
+        self._ids[reference] = found["id"]
         return int(found["id"])
 
-    def look(self, kind: str, name: str, **filters: Any) -> bool:
+    def look(self, reference: AwxReference, **filters: Any) -> bool:
         """Whether something is there; if so, it can be referred to."""
-        found = self._named(kind, name, filters)
+        found = self._named(reference.kind, reference.name, filters)
         if found is not None:
-            self._ids[AwxReference(kind, name)] = found["id"]
+            self._ids[reference] = found["id"]
         return found is not None
 
     def id_of(self, reference: AwxReference) -> int | Unmade:
@@ -98,16 +101,16 @@ class Applier:
             self._attach(f"{path}{relation}/", what, relation, references, is_new)
 
     def synchronised(self, project: AwxReference, patience: float) -> list[str] | None:
-        """The playbooks of a project, once AWX has fetched it; ``None`` when check mode did not make it.
+        """The playbooks of a project, once AWX has fetched it again; ``None`` when check mode did not make it.
 
-        Raises :class:`TidegateError` when it can't be fetched, or is not within ``patience`` seconds.
+        Check mode fetches nothing. Raises :class:`TidegateError` when it can't be fetched, or is not within ``patience`` seconds.
         """
         number = self._ids[project]
         if isinstance(number, Unmade):
             return None
         path, end = f"projects/{number}/", time.monotonic() + patience
         status = str(self._client.get(path).get("status"))
-        if status in _NEVER and self._write:
+        if status not in _AT_WORK and self._write:
             self._client.post(f"{path}update/", {})
             status = "pending"
         while status in _AT_WORK and self._write:
@@ -169,20 +172,35 @@ class Applier:
 
     def _follow(self, node: Node, there: Mapping[str, Mapping[str, Any]], ours: Collection[str], is_new: bool) -> None:
         """Have those steps follow that have to, and no others of ``ours``."""
-        names = {one["id"]: name for name, one in there.items()}
-        for relation, followers in zip(_LINKS, (node.success, node.failure), strict=True):
-            before = [names[one] for one in there[node.name].get(relation, ()) if one in names]
-            ended = [name for name in before if name in ours and name not in followers]
-            begun = [name for name in followers if name not in before]
-            if (ended or begun) and not is_new:
-                self._note(f"what follows on step {node.name}", {relation: before}, {relation: list(followers)})
-            if not self._write:
-                continue
-            path = f"{_NODES}/{there[node.name]['id']}/{relation}/"
-            for name in ended:
-                self._client.post(path, {"id": there[name]["id"], "disassociate": True})
-            for name in begun:
-                self._client.post(path, {"id": there[name]["id"]})
+        before = _followers(there[node.name], there)
+        wanted = {"success_nodes": node.success, "failure_nodes": node.failure, _ALWAYS: ()}
+        # One that the team has follow always does follow, and AWX would take no second link to it.
+        kept = {**wanted, _ALWAYS: (*node.success, *node.failure)}
+        after: dict[str, list[str]] = {}
+        ended: list[tuple[str, str]] = []
+        begun: list[tuple[str, str]] = []
+        for relation in _LINKS:
+            # A way that the team has led over steps of its own, such as a decision, is not to be gone round by a link of ours.
+            passed = set(before[_ALWAYS]) | _reached((*before[relation], *before[_ALWAYS]), there, ours)
+            gone = [name for name in before[relation] if name in ours and name not in kept[relation]]
+            new = [name for name in wanted[relation] if name not in before[relation] and name not in passed]
+            after[relation] = [name for name in before[relation] if name not in gone] + new
+            ended += [(relation, name) for name in gone]
+            begun += [(relation, name) for name in new]
+        other = [relation for relation in _LINKS if before[relation] != after[relation]]
+        if other and not is_new:
+            self._note(
+                f"what follows on step {node.name}",
+                {relation: before[relation] for relation in other},
+                {relation: after[relation] for relation in other},
+            )
+        if not self._write:
+            return
+        path = f"{_NODES}/{there[node.name]['id']}"
+        for relation, name in ended:  # first, as AWX takes no second link between two steps
+            self._client.post(f"{path}/{relation}/", {"id": there[name]["id"], "disassociate": True})
+        for relation, name in begun:
+            self._client.post(f"{path}/{relation}/", {"id": there[name]["id"]})
 
     def _named(self, kind: str, name: str, filters: Mapping[str, Any]) -> dict[str, Any] | None:
         # A filter that AWX does not know would find everything, and its order is its own: what comes is looked at.
@@ -257,6 +275,25 @@ def said_after(error: TidegateError, changes: Sequence[AwxChange]) -> TidegateEr
         return error
     done = "1 change was" if len(changes) == 1 else f"{len(changes)} changes were"
     return TidegateError(f"{error}; {done} begun until then, the last of {changes[-1].what}, and the same command goes on from there")
+
+
+def _followers(node: Mapping[str, Any], there: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
+    """By relation, the names of the steps that follow on one."""
+    names = {one["id"]: name for name, one in there.items()}
+    return {relation: [names[one] for one in node.get(relation, ()) if one in names] for relation in _LINKS}
+
+
+def _reached(begin: Sequence[str], there: Mapping[str, Mapping[str, Any]], ours: Collection[str]) -> set[str]:
+    """The steps of ``ours`` that follow, at once or later, on those of ``begin`` that are not."""
+    reached, seen, left = set[str](), set[str](), [name for name in begin if name not in ours]
+    while left:
+        name = left.pop()
+        if name in ours:
+            reached.add(name)
+        elif name not in seen:
+            seen.add(name)
+            left += [one for names in _followers(there[name], there).values() for one in names]
+    return reached
 
 
 def _same(have: Any, want: Any, hidden: bool) -> bool:

@@ -62,10 +62,12 @@ def _question(variable: str, option: Mapping[str, Any], always: bool) -> dict[st
         question |= {"min": 0, "max": _LONGEST}
     if choices:
         question["choices"] = choices
-    # One that is empty would be an answer, so there is none then.
+    # One that is empty would be an answer, so there is none then; but for choices, as it is none of them, and AWX's page needs one there.
     default = option.get("default")
     if default not in (None, "", [], {}):
         question["default"] = _default(default, kind)
+    elif choices:
+        question["default"] = ""
     return question
 
 

@@ -5,15 +5,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from ..errors import TidegateError
 from .apply import Applier, said_after
 from .client import AwxClient
-from .wanted import NAME, WORKFLOW, AwxReference, Setup, after_project, before_project, credential_types
-
-Verbs = Mapping[str, tuple[str, Mapping[str, Mapping[str, Any]]]]
+from .wanted import (
+    MACHINE,
+    NAME,
+    SCM,
+    WORKFLOW,
+    AwxReference,
+    Setup,
+    Verbs,
+    after_project,
+    before_project,
+    check_schedules,
+    credential_types,
+)
 
 
 def set_up(client: AwxClient, setup: Setup, verbs: Verbs, write: bool, patience: float) -> tuple[Applier, tuple[str, ...]]:
@@ -23,12 +30,14 @@ def set_up(client: AwxClient, setup: Setup, verbs: Verbs, write: bool, patience:
     referred to by name is looked for before anything is changed. Waits ``patience`` seconds at most for the project to be fetched.
     Raises :class:`TidegateError` with what was done until then.
     """
+    check_schedules(setup, verbs)
     applier = Applier(client, write)
-    organization = applier.find(setup.owner.kind, setup.owner.name)
-    for name in {setup.scm_credential, setup.machine_credential} - {""}:
-        applier.find("credentials", name, organization=organization)
+    organization = applier.find(setup.owner)
+    for name, kind in ((setup.scm_credential, SCM), (setup.machine_credential, MACHINE)):
+        if name:
+            applier.find(AwxReference("credentials", name, kind), organization=organization, credential_type__kind=kind)
     if setup.notification and not setup.notification.get("type"):
-        applier.find("notification_templates", setup.notification["name"], organization=organization)
+        applier.find(AwxReference("notification_templates", setup.notification["name"]), organization=organization)
     try:
         for wanted in before_project(setup):
             applier.ensure(wanted)
@@ -51,5 +60,6 @@ def _credentials(applier: Applier, organization: int) -> set[str]:
     return {
         name
         for name, number in numbers.items()
-        if isinstance(number, int) and applier.look("credentials", name, organization=organization, credential_type=number)
+        if isinstance(number, int)
+        and applier.look(AwxReference("credentials", name, name), organization=organization, credential_type=number)
     }

@@ -5,28 +5,40 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..errors import TidegateError
 from .survey import make_survey
 
 NAME = "Tidegate"
 """Of the project, the inventory and the workflow; what else there is begins with it."""
 PERSONAL = frozenset({"approve", "opine", "settle", "swap", "waive", "write_off"})
 """Verbs that somebody signs as a person: their job templates have no key, and ask for the credential with that person's."""
+SCM, MACHINE = "scm", "ssh"
+"""Kinds that AWX's own types of credentials have."""
+Verbs = Mapping[str, tuple[str, Mapping[str, Mapping[str, Any]]]]
+"""By name, what a verb does and its options."""
 _LEFT_OUT = frozenset({"awx", "lab"})  # this one, and a lab that would be gone with the job's container
 _HOMES, _KEY, _REGISTRY, _SERVICENOW, _REDFISH = (
     f"{NAME} {what}" for what in ("homes", "signing key", "registry", "ServiceNow", "Redfish")
 )
+_EXAMPLE = "DTSTART:20260101T020000Z RRULE:FREQ=DAILY;INTERVAL=1"
+_LOCAL_END = re.compile(r"UNTIL=(?!\d{8}T\d{6}Z)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class AwxReference:
-    """Something else in AWX, by the kind that its path of the API has, and its name."""
+    """Something else in AWX, by the kind that its path of the API has, and its name.
+
+    ``type``: for a credential, whose name is its own among those of its type only: the kind of a type of AWX's, or the name of one of ours.
+    """
 
     kind: str
     name: str
+    type: str = ""
 
 
 @dataclass(frozen=True)
@@ -180,7 +192,7 @@ def by_credential() -> frozenset[str]:
 
 def before_project(setup: Setup) -> tuple[AwxObject, ...]:
     """What there has to be before AWX knows which playbooks the project has."""
-    repository = {"credential": AwxReference("credentials", setup.scm_credential)} if setup.scm_credential else {}
+    repository = {"credential": AwxReference("credentials", setup.scm_credential, SCM)} if setup.scm_credential else {}
     return (
         *credential_types(),
         # Its name is AWX's own and not the organization's, so the team's is in it.
@@ -193,6 +205,8 @@ def before_project(setup: Setup) -> tuple[AwxObject, ...]:
                 "scm_type": "git",
                 "scm_url": setup.scm_url,
                 "scm_branch": setup.scm_branch,
+                # Or jobs would run for ever what the first fetch brought.
+                "scm_update_on_launch": True,
                 **repository,
             },
             {"organization": setup.owner},
@@ -200,13 +214,28 @@ def before_project(setup: Setup) -> tuple[AwxObject, ...]:
     )
 
 
-def after_project(
-    setup: Setup, verbs: Mapping[str, tuple[str, Mapping[str, Mapping[str, Any]]]], credentials: Collection[str]
-) -> tuple[tuple[AwxObject, ...], tuple[str, ...]]:
+def check_schedules(setup: Setup, verbs: Verbs) -> None:
+    """Raises :class:`TidegateError` for a schedule that AWX would refuse at the end, or never have as it is asked for."""
+    for verb, rule in setup.schedules.items():
+        if not isinstance(rule, str):
+            raise TidegateError(f"tidegate_awx_schedules has no text for {verb!a:.40}; write a rule there, such as {_EXAMPLE}")
+        if _LOCAL_END.search(rule):
+            raise TidegateError(
+                f"tidegate_awx_schedules has an UNTIL for {verb!a:.40} that is not in UTC; write it like UNTIL=20261231T230000Z"
+            )
+        options = verbs[verb][1] if verb in verbs.keys() - _LEFT_OUT else {}
+        required = [str(one["variable"]) for one in make_survey(options, by_credential()) if one["required"]]
+        if missing := [name for name in required if name not in _answers(setup, verb)]:
+            raise TidegateError(
+                f"tidegate_awx_schedules has {verb}, which has to be told {', '.join(missing)}; leave it out there, and schedule the job "
+                f"template {NAME} {verb} in AWX, where its answers can be entered"
+            )
+
+
+def after_project(setup: Setup, verbs: Verbs, credentials: Collection[str]) -> tuple[tuple[AwxObject, ...], tuple[str, ...]]:
     """Inventory, notification, job templates, workflow and schedules; and a sentence for each thing that has to be left out.
 
-    ``verbs``: by name, those that the project has a playbook for, each with what it does and with its options. ``credentials``: the names
-    of those of our types that there are.
+    ``verbs``: those that the project has a playbook for. ``credentials``: the names of those of our types that there are.
     """
     asked = {verb: make_survey(options, by_credential()) for verb, (_says, options) in verbs.items() if verb not in _LEFT_OUT}
     left_out = [
@@ -224,13 +253,12 @@ def after_project(
     else:
         wanted.append(_workflow(setup, asked, failed))
     for verb, rule in setup.schedules.items():
-        answers = {"tidegate_report": setup.report} if verb == "report" else {}
         if verb not in asked:
             left_out.append(f"the project has no playbook of its own for {verb}, so it is not scheduled")
         elif verb == "report" and not setup.report:
             left_out.append("tidegate_report is not given, so no report is scheduled; name a directory that outlasts the job")
         else:
-            wanted.append(_schedule(verb, rule, answers))
+            wanted.append(_schedule(verb, rule, _answers(setup, verb)))
     return tuple(wanted), tuple(left_out)
 
 
@@ -250,7 +278,7 @@ def _environment(setup: Setup) -> AwxReference:
 
 
 def _inventory(setup: Setup, credentials: Collection[str]) -> tuple[AwxObject, ...]:
-    home = {"credential": AwxReference("credentials", _HOMES)} if _HOMES in credentials else {}
+    home = {"credential": AwxReference("credentials", _HOMES, _HOMES)} if _HOMES in credentials else {}
     return (
         AwxObject("inventories", NAME, {"organization": setup.owner}, {"organization": setup.owner}),
         AwxObject(
@@ -299,7 +327,8 @@ def _job_template(
     failed: Mapping[str, tuple[AwxReference, ...]],
 ) -> AwxObject:
     ours = [one.name for one in credential_types() if one.name in credentials and not (one.name == _KEY and verb in PERSONAL)]
-    attached = [*ours, *([setup.machine_credential] if setup.machine_credential else [])]
+    attached = [AwxReference("credentials", one, one) for one in ours]
+    attached += [AwxReference("credentials", setup.machine_credential, MACHINE)] if setup.machine_credential else []
     fields = {
         "description": description,
         "job_type": "run",
@@ -315,7 +344,7 @@ def _job_template(
         "ask_inventory_on_launch": verb == "import",
     }
     name = f"{NAME} {verb}"
-    relations = {"credentials": tuple(AwxReference("credentials", one) for one in attached), **failed}
+    relations = {"credentials": tuple(attached), **failed}
     return AwxObject("job_templates", name, fields, {"organization": setup.owner}, survey=survey, attached=relations)
 
 
@@ -333,6 +362,13 @@ def _workflow(setup: Setup, asked: Mapping[str, Sequence[Mapping[str, Any]]], fa
     return AwxObject("workflow_job_templates", NAME, fields, home, survey=tuple(questions.values()), attached=told)
 
 
+def _answers(setup: Setup, verb: str) -> dict[str, str]:
+    """What a schedule of a verb answers."""
+    return {"tidegate_report": setup.report} if verb == "report" else {}
+
+
 def _schedule(verb: str, rule: str, answers: Mapping[str, str]) -> AwxObject:
     template = {"unified_job_template": AwxReference("job_templates", f"{NAME} {verb}")}
-    return AwxObject("schedules", f"{NAME} {verb}", {**template, "rrule": rule, "extra_data": dict(answers)}, template)
+    # AWX puts one blank between the parts. Answers that we don't have are the team's.
+    fields = {**template, "rrule": " ".join(rule.split()), **({"extra_data": dict(answers)} if answers else {})}
+    return AwxObject("schedules", f"{NAME} {verb}", fields, template)

@@ -28,7 +28,9 @@ def question(option: dict[str, Any], variable: str = "tidegate_thing") -> dict[s
         (option("int"), {"type": "integer"}),
         (option("float", default=0.5), {"type": "float", "default": 0.5}),
         (option("int", default=0), {"type": "integer", "default": 0}),
-        (option("bool"), {"type": "multiplechoice", "choices": ["true", "false"]}),
+        # AWX's page for editing breaks on choices without a default; an empty one is none of them, so it is no answer.
+        (option("bool"), {"type": "multiplechoice", "choices": ["true", "false"], "default": ""}),
+        (option("list", elements="str", choices=["a", "b"]), {"type": "multiselect", "choices": ["a", "b"], "default": ""}),
         (option("bool", default=False), {"type": "multiplechoice", "choices": ["true", "false"], "default": "false"}),
         (option("str", choices=["a", "b"], default="b"), {"type": "multiplechoice", "choices": ["a", "b"], "default": "b"}),
         (
