@@ -686,6 +686,12 @@ def test_the_example_has_what_the_workflow_and_the_schedules_need(tower: Awx) ->
     assert tower.names("workflow_job_templates") == ["Tidegate"]
 
 
+def test_the_example_leaves_the_collection_to_the_image() -> None:
+    # AWX would install what it names and have jobs look there first, beside the libraries of the image.
+    assert [path for path in PROJECT.rglob("*") if path.name.startswith("requirements.")] == []
+    assert "collections_path" not in (PROJECT / "ansible.cfg").read_text()
+
+
 def test_the_example_is_read_as_awx_runs_it(tmp_path: Path) -> None:
     cmdb = tmp_path / "cmdb.sqlite"
     with Cmdb.open(str(cmdb), create=True) as opened:
