@@ -48,7 +48,8 @@ options:
     description:
       - Directory of a release that is not archived yet, the one that has its C(release.yml), to try it out. It is archived in a library of
         the lab's own, which goes away with it, and nothing is signed unless O(dsl) has just that package.
-      - An RFC says then only where it is to go. Without one the hosts that have some version of it are mirrored, or all when none has.
+      - An RFC says then where it is to go, and has to name its digest, which M(tidegate.release.archive) says in check mode. Without an
+        RFC the hosts that have some version of it are mirrored, or all when none has.
       - Taken from the variable C(tidegate_release), when it is not given.
     type: path
   name:

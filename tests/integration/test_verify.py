@@ -169,6 +169,11 @@ def test_a_directory_is_tried_before_it_is_archived_and_nothing_of_it_stays(live
     with Cmdb.open(str(live.path / "cmdb.sqlite"), create=True) as store:
         store.put_cis([{"name": "web1", "class": "server", "attributes": {"ansible_host": "192.0.2.1"}}], "test")
     tried = {"tidegate_release": str(HELLO), "verify_hosts": 1, "ansible_ssh_common_args": "-o ConnectTimeout=1"}
+    other = "sha256:" + "0" * 64
+    status, output = verify(live, live.rfc("CHG0001", "1.0", other), **tried)
+    assert status != 0
+    assert f"CHG0001 names the package {other}, and the directory {HELLO} is sha256:" in output
+    assert list((live.path / "tmp").iterdir()) == []
     status, output = verify(live, Path(), **tried | {"tidegate_rfc": ""})
     assert status == 0, output
     assert "hello 1.0: PASSED" in output

@@ -67,7 +67,7 @@ class Subject:
 @dataclass(frozen=True)
 class Asked:
     """The release, by the RFC that names it, by its own name with a version or a digest, or by its directory, ``source``, that nobody has
-    archived yet; an RFC says then where it is to go."""
+    archived yet; an RFC says then where it is to go, and has to name just that package."""
 
     rfc: str | None = None
     name: str | None = None
@@ -97,15 +97,20 @@ def prepare(asked: Asked, dsl: str, cmdb_url: str, policy_path: str | None, limi
             )
         name, library = manifest.name, find_library(dsl)
         release = PackageName(name, manifest.version, asked.source.preview(None).digest)
+        if digest and digest != release.digest:
+            raise ConflictError(
+                f"{rfc.number if rfc else 'tidegate_digest'} names the package {digest}, and the directory {asked.source.directory} is "
+                f"{release.digest}; correct the digest or the directory, or give only one of them"
+            )
     else:
         library = open_library(dsl)
         home = library.repository(name)
         release = find_release(home, name, version, digest)
-        if rfc is not None and release.version != rfc.version:
-            raise ConflictError(f"{rfc.number} names {name} {rfc.version}, but its digest is that of {release.version}; correct the RFC")
         if distrust := judge_package(home, policy, release, now).distrust:
             raise TidegateError(distrust)
         manifest = load_package_manifest(home, release.digest)
+    if rfc is not None and release.version != rfc.version:
+        raise ConflictError(f"{rfc.number} names {name} {rfc.version}, but its digest is that of {release.version}; correct the RFC")
     if manifest.firmware or manifest.hardware:
         kind = "firmware" if manifest.firmware else "hardware"
         raise TidegateError(

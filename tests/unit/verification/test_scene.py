@@ -553,6 +553,30 @@ class TestSubject:
         with pytest.raises(ConflictError, match=r"names hello 1\.0, but its digest is that of 1\.1"):
             self.prepare(bed, cmdb, Asked(rfc=str(path)))
 
+    @pytest.mark.parametrize("by", ["the RFC", "tidegate_digest"])
+    def test_a_directory_is_the_package_that_is_named(self, bed: Bed, cmdb: str, by: str) -> None:
+        folder = bed.path / "hello"
+        shutil.copytree(HELLO, folder)
+        digest = read_release(folder).preview(None).digest
+        rfc = yaml.safe_load((HELLO.parent / "rfc.yml").read_text())
+        rfc |= {"release": {"name": "hello", "version": "1.0", "digest": digest}, "scope": "[?name=='web3']"}
+
+        def asked() -> Asked:
+            (bed.path / "rfc.yml").write_text(yaml.safe_dump(rfc))
+            source = read_release(folder)
+            return Asked(str(bed.path / "rfc.yml"), source=source) if by == "the RFC" else Asked(None, "hello", None, digest, source)
+
+        assert self.prepare(bed, cmdb, asked()) == (["web3"] if by == "the RFC" else ["web2"])
+        (folder / "README.md").write_text("changed since it was archived\n")
+        other = read_release(folder).preview(None).digest
+        who = rfc["number"] if by == "the RFC" else by
+        with pytest.raises(ConflictError, match=f"^{who} names the package {digest}, and the directory {folder} is {other}; correct "):
+            self.prepare(bed, cmdb, asked())
+        if by == "the RFC":
+            rfc["release"] |= {"digest": other, "version": "1.1"}
+            with pytest.raises(ConflictError, match=r"names hello 1\.1, but its digest is that of 1\.0; correct the RFC"):
+                self.prepare(bed, cmdb, asked())
+
     def subject(self, bed: Bed, cmdb: str, version: str, hosts: int) -> verify.Subject:
         """A version of hello that is for all CIs."""
         digest = bed.library.repository("hello").resolve("hello", version)
