@@ -48,6 +48,12 @@ def main() -> None:
 def write_changelog(version: str) -> None:
     """Make the fragments the changelog of this version, and commit that."""
     if version in yaml.safe_load((ROOT / "changelogs" / "changelog.yaml").read_text())["releases"]:
+        fragments = (ROOT / "changelogs" / "fragments").glob("[!.]*")
+        if left := sorted(path.name for path in fragments if path.suffix in (".yml", ".yaml")):
+            raise SystemExit(
+                f"the changelog of {version} is written, and {', '.join(left)} in changelogs/fragments would be missing in it; take the "
+                f"commit 'Release {version}' back (git revert), so that it is written again with all of them"
+            )
         return
     _run(sys.executable, "-m", "antsibull_changelog", "release", "--version", version)
     _git("add", "--all", "changelogs", "CHANGELOG.md")

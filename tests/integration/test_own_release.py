@@ -88,3 +88,19 @@ def test_what_is_not_committed_or_tagged_before_is_no_release(checkout: Checkout
     refused = checkout.release()
     assert (refused.returncode, "tagged already, on another commit" in refused.stderr) == (1, True)
     assert not (checkout.root / "CHANGELOG.md").exists()
+
+
+def test_a_fragment_that_the_changelog_of_this_version_would_lack_is_refused(checkout: Checkout) -> None:
+    """As when archiving failed, and what mended that brought one."""
+    changelog = checkout.root / "changelogs"
+    (changelog / "fragments" / "0.1.0.yml").rename(changelog / "fragments" / "mended.yml")
+    (changelog / "changelog.yaml").write_text("ancestor: null\nreleases: {0.1.0: {release_date: '2027-03-01'}}\n")
+    checkout.git("add", "--all", "changelogs")
+    checkout.git("commit", "--quiet", "--message", "Mend it")
+    refused = checkout.release()
+    assert refused.returncode == 1
+    assert refused.stderr == (
+        "the changelog of 0.1.0 is written, and mended.yml in changelogs/fragments would be missing in it; take the commit 'Release 0.1.0' "
+        "back (git revert), so that it is written again with all of them\n"
+    )
+    assert not (checkout.root / "build").exists()
