@@ -14,9 +14,9 @@ options:
       - The definitive software library. A directory that holds an OCI image layout, or V(oci://host[:port]/prefix), the part of
         an OCI registry below a prefix.
       - The credentials for a registry are those that container tools keep, in the file that the environment variable
-        E(REGISTRY_AUTH_FILE) names, or where C(docker login) and C(podman login) put them. E(REQUESTS_CA_BUNDLE) names the file
-        with the certificate authorities, if the registry's is not one that everybody trusts. V(oci+http://) in place of V(oci://)
-        is without TLS, and no credentials are sent.
+        E(REGISTRY_AUTH_FILE) names, or where C(docker login) and C(podman login) put them, also an identity token as C(az acr login)
+        leaves it. E(REQUESTS_CA_BUNDLE) names the file with the certificate authorities, if the registry's is not one that everybody
+        trusts. V(oci+http://) in place of V(oci://) is without TLS, and no credentials are sent.
       - A registry that brings less than 256 KiB in a minute, or a document or list not in five, is not waited for. It may send its
         clients on to any host with TLS, as to an object store; credentials go along to none, nor does anybody follow from TLS to an
         address without, or from elsewhere to this machine.

@@ -328,6 +328,19 @@ def test_a_registry_that_can_not_be_used_is_told_in_a_sentence(tmp_path: Path, m
     assert registry.PASSWORD not in message
 
 
+def test_an_identity_token_lets_in_who_has_no_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if registry.PROGRAM is None:
+        pytest.skip("needs Distribution (apt install docker-registry)")
+    with registry.serve(tmp_path / "registry", "token") as server:
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(server.authority))
+        monkeypatch.setenv("REGISTRY_AUTH_FILE", str(registry.credentials(tmp_path, server, password="", identitytoken=registry.IDENTITY)))
+        made = archive(release(tmp_path / "release"), create_library(server.address).repository("hello"))
+        assert open_library(server.address).repository("hello").resolve("hello", "1.0") == made.digest
+        registry.credentials(tmp_path, server, password="", identitytoken="of-yesterday")
+        with pytest.raises(TidegateError, match=r"does not let this user .* \(401 Unauthorized\); log in with docker login"):
+            open_library(server.address).repository("hello").resolve("hello", "1.0")
+
+
 @pytest.mark.parametrize(
     "address",
     ["oci://", "oci://host", "oci://host/", "oci://host/Upper", "oci://host/a b", "oci://host/../a", "oci://u:p@host/a", "http://h/a"],

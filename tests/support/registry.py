@@ -32,6 +32,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 PROGRAM = shutil.which("docker-registry")
 USER, PASSWORD = "rita", "opensesame"
+IDENTITY = "opensesame-for-three-hours"  # an identity token of the same user
 _HTPASSWD = f"{USER}:$2b$04$fMm1Az8gfByiARYZw3e2oOeWWARq5woU1Mawts9Wr85a4JAmf0Zku\n"  # bcrypt of the password
 
 
@@ -54,11 +55,11 @@ class Server:
         return self.storage / "docker/registry/v2/blobs/sha256" / value[:2] / value / "data"
 
 
-def credentials(folder: Path, server: Server, user: str = USER, password: str = PASSWORD) -> Path:
-    """A file with credentials, as docker login writes it."""
+def credentials(folder: Path, server: Server, user: str = USER, password: str = PASSWORD, **more: str) -> Path:
+    """A file with credentials, as docker login writes it; ``more`` is in the entry of the registry, too."""
     path = folder / "auth.json"
     secret = base64.b64encode(f"{user}:{password}".encode()).decode()
-    path.write_text(json.dumps({"auths": {server.host: {"auth": secret}}}))
+    path.write_text(json.dumps({"auths": {server.host: {"auth": secret, **more}}}))
     return path
 
 
@@ -235,7 +236,8 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
 
 @contextlib.contextmanager
 def _tokens(key_file: Path, certificate: Path) -> Iterator[str]:
-    """Gives those who know the password tokens for just what they ask, as the authorisation servers of public registries do."""
+    """Gives those who know the password, or have an identity token, tokens for just what they ask, as the authorisation servers of public
+    registries do."""
     key = serialization.load_pem_private_key(key_file.read_bytes(), None)
     assert isinstance(key, ec.EllipticCurvePrivateKey)
     chain = base64.b64encode(x509.load_pem_x509_certificate(certificate.read_bytes()).public_bytes(serialization.Encoding.DER)).decode()
@@ -260,8 +262,16 @@ def _tokens(key_file: Path, certificate: Path) -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            known = self.headers.get("Authorization") == wanted
-            content = json.dumps({"token": token(parse_qs(urlsplit(self.path).query))}).encode() if known else b"{}"
+            self.answer(self.headers.get("Authorization") == wanted, "token", parse_qs(urlsplit(self.path).query))
+
+        def do_POST(self) -> None:
+            form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            exchanged = {"grant_type": ["refresh_token"], "refresh_token": [IDENTITY], "service": ["registry"]}
+            known = exchanged.items() <= form.items() and "client_id" in form and "Authorization" not in self.headers
+            self.answer(known, "access_token", form)
+
+        def answer(self, known: bool, name: str, asked: dict[str, list[str]]) -> None:
+            content = json.dumps({name: token(asked)}).encode() if known else b"{}"
             self.send_response(200 if known else 401)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()

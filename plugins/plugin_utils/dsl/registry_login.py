@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,33 +18,65 @@ from ..errors import TidegateError
 from ..strict_json import read_object
 
 _BARE = re.compile(r"^https?://|/(v[12]/?)?$")  # what docker writes around a host's name
-_PARAMETER = re.compile(r'(\w+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s",]+))')
+_NAME = re.compile(r'[\s,]*([^\s,="]+)')  # of a scheme or a parameter
+_VALUE = re.compile(r'\s*=\s*(?:"((?:[^"\\]|\\.)*)("?)|([^\s",]*))')  # of a parameter, with the mark that ends it, if it is in marks
+_TOKEN68 = re.compile(r"[ \t]+[A-Za-z0-9._~+/-]+=*(?=\s*(?:,|\Z))")  # what a scheme may have in place of parameters
 _HELPER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # what docker-credential-* is called
 _PATIENCE = 30.0  # seconds for such a program
 _LIMIT = 1 << 20  # bytes of a file with credentials
+_RUN = Path("/run/containers")  # below it podman keeps what is gone after a boot, for whom no XDG_RUNTIME_DIR was made
 
 
-def read_challenge(text: str) -> tuple[str, dict[str, str]]:
-    """The scheme and the parameters of a ``WWW-Authenticate`` header, both in lower case but for the values."""
-    kind, _space, rest = text.partition(" ")
-    found = _PARAMETER.finditer(rest)
-    return kind.lower(), {match[1].lower(): re.sub(r"\\(.)", r"\1", match[2]) if match[2] is not None else match[3] for match in found}
+@dataclass(frozen=True)
+class Login:
+    """What somebody logged in to a registry with; nothing of it when nobody did."""
+
+    basic: str = ""
+    """User and password, as the header ``Authorization`` has them behind ``Basic``."""
+    identity: str = ""
+    """An identity token in place of both, which a token is got with where the registry points (OAuth2, a refresh token)."""
+
+    def __bool__(self) -> bool:
+        return bool(self.basic or self.identity)
 
 
-def find_credentials(host: str, namespace: str = "") -> str:
-    """User and password for a registry, as the header ``Authorization`` has them behind ``Basic``; nothing when nobody logged in to it.
+def read_challenges(text: str) -> list[tuple[str, dict[str, str]]]:
+    """Each challenge of a ``WWW-Authenticate`` header (RFC 9110, section 11.6.1): its scheme and its parameters.
+
+    Names are in lower case, and of parameters with the same name the first counts. What can't be read ends the list; nothing is raised.
+    """
+    found: list[tuple[str, dict[str, str]]] = []
+    at = 0
+    while name := _NAME.match(text, at):
+        at = name.end()
+        if value := _VALUE.match(text, at):
+            at = value.end()
+            quoted, mark, plain = value.groups()
+            if quoted is not None and not mark:
+                break
+            if found:
+                found[-1][1].setdefault(name[1].lower(), plain if quoted is None else re.sub(r"\\(.)", r"\1", quoted))
+        else:
+            found.append((name[1].lower(), {}))
+            if token := _TOKEN68.match(text, at):
+                at = token.end()
+    return found
+
+
+def find_credentials(host: str, namespace: str = "") -> Login:
+    """What somebody logged in to a registry with.
 
     Those for our namespace, as ``podman login host/namespace`` leaves them (containers-auth.json(5)), come before the host's. When there
     are none for either, they are those of the only namespace that somebody logged in to. Raises :class:`TidegateError` for a file of
     credentials that can't be read.
     """
     documents = [_read(path) for path in _files()]
-    kept: dict[str, str] = {}
+    kept: dict[str, Login] = {}
     for document in documents:
-        for name, entry in _mapping(document, "auths").items():
-            secret = _mapping({"": entry}, "").get("auth")
-            if isinstance(secret, str) and secret:
-                kept.setdefault(_BARE.sub("", name), secret)
+        auths = _mapping(document, "auths")
+        for name in auths:
+            if login := _login(_mapping(auths, name)):
+                kept.setdefault(_BARE.sub("", name), login)
     parts = namespace.split("/") if namespace else []
     for length in range(len(parts), -1, -1):
         if found := kept.get("/".join((host, *parts[:length]))):
@@ -51,19 +84,25 @@ def find_credentials(host: str, namespace: str = "") -> str:
     for document in documents:
         if helped := _from_helper(_mapping(document, "credHelpers").get(host) or document.get("credsStore"), host):
             return helped
-    others = [secret for name, secret in kept.items() if name.startswith(f"{host}/")]
-    return others[0] if len(others) == 1 else ""
+    others = [login for name, login in kept.items() if name.startswith(f"{host}/")]
+    return others[0] if len(others) == 1 else Login()
 
 
 def _files() -> Iterator[Path]:
-    """Where container tools keep credentials, what counts first comes first."""
-    home = Path(os.path.expanduser("~"), ".docker", "config.json")
+    """Where container tools keep credentials (containers-auth.json(5)), what counts first comes first."""
+    home = Path(os.path.expanduser("~"))
+    docker = home / ".docker" / "config.json"
     if named := os.environ.get("REGISTRY_AUTH_FILE"):
-        yield from (Path(named), home)
+        yield from (Path(named), docker)
         return
-    folders = ((os.environ.get("DOCKER_CONFIG"), "config.json"), (os.environ.get("XDG_RUNTIME_DIR"), "containers/auth.json"))
-    yield from (Path(folder, name) for folder, name in folders if folder)
-    yield home
+    if folder := os.environ.get("DOCKER_CONFIG"):
+        yield Path(folder, "config.json")
+    if folder := os.environ.get("XDG_RUNTIME_DIR"):
+        yield Path(folder, "containers", "auth.json")
+    elif os.access(own := _RUN / str(os.getuid()), os.X_OK):  # who never logged in need not be let into what is above it
+        yield own / "auth.json"
+    yield Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config", "containers", "auth.json")
+    yield docker
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -81,10 +120,26 @@ def _mapping(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _from_helper(name: object, host: str) -> str:
+def _login(entry: Mapping[str, Any]) -> Login:
+    """What the entry of a registry has. With an identity token docker writes a user, too, whose password is empty."""
+    identity, basic, user, password = (_text(entry.get(name)) for name in ("identitytoken", "auth", "username", "password"))
+    if identity:
+        return Login(identity=identity)
+    return Login(basic or (_encoded(user, password) if user and password else ""))
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _encoded(user: str, password: str) -> str:
+    return base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+def _from_helper(name: object, host: str) -> Login:
     """What a program that keeps credentials gives for a host; nothing when it is not there or has none."""
     if not isinstance(name, str) or not _HELPER.fullmatch(name):
-        return ""
+        return Login()
     try:
         done = subprocess.run(
             [f"docker-credential-{name}", "get"],
@@ -97,7 +152,7 @@ def _from_helper(name: object, host: str) -> str:
         found = read_object(done.stdout, "it")
         user, secret = found.get("Username"), found.get("Secret")
     except (OSError, subprocess.SubprocessError, TidegateError):
-        return ""
-    if not isinstance(user, str) or not isinstance(secret, str) or user == "<token>":  # that is no password, but for another protocol
-        return ""
-    return base64.b64encode(f"{user}:{secret}".encode()).decode()
+        return Login()
+    if not isinstance(user, str) or not isinstance(secret, str):
+        return Login()
+    return Login(identity=secret) if user == "<token>" else Login(_encoded(user, secret))

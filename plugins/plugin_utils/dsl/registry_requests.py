@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 
 from ...module_utils.redaction import Redactor
 from ..errors import IntegrityError, TidegateError
+from ..settings import without_login
 from .descriptors import MANIFEST_LIMIT, parse_json
-from .registry_login import find_credentials, read_challenge
+from .registry_login import Login, find_credentials, read_challenges
 from .registry_session import BLOCK, Allowance, Pace, joined
 
 with contextlib.suppress(ImportError):
@@ -22,6 +23,7 @@ with contextlib.suppress(ImportError):
 
     from .registry_session import Session
 
+_ABSOLUTE = re.compile(r"https?://", re.IGNORECASE)
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 _OBJECT = re.compile(r"<[^>]*>:? ?|\b\w+\(host=[^)]*\):? ?")  # how urllib3 writes a connection
 _LOG_IN = (
@@ -115,30 +117,47 @@ class Wire:
 
     def _log_in(self, challenge: str) -> str:
         """What to be known by, the header ``Authorization``; nothing when those that we ask do not know us."""
-        kind, asked = read_challenge(challenge)
-        if kind not in ("basic", "bearer"):
+        offered = dict(reversed(read_challenges(challenge)))  # the first of each scheme
+        if offered.keys().isdisjoint(("basic", "bearer")):
             why = f"the registry {self.host} asks for a login in a way not known here; allow basic or token authentication"
             raise AnswerError(why, 401)
-        basic = find_credentials(self.host, self._namespace)
-        self._secrets = [basic]
-        if kind == "bearer":
-            token = self._token(asked, basic)
+        login = find_credentials(self.host, self._namespace)
+        self._secrets = [login.basic, login.identity]
+        if "bearer" in offered:
+            token = self._token(offered["bearer"], login)
             self._secrets.append(token)
             return f"Bearer {token}" if token else ""
-        if not basic:
+        if login.identity:
+            raise AnswerError(
+                f"the registry {self.host} wants a password, and what there is for it is an identity token, which it does not take; log in "
+                "with docker login and a password, or the token of a robot account",
+                401,
+            )
+        if not login:
             raise AnswerError(f"the registry {self.host} wants credentials and there are none for it; {_LOG_IN}", 401)
-        return f"Basic {basic}"
+        return f"Basic {login.basic}"
 
-    def _token(self, asked: Mapping[str, str], basic: str) -> str:
+    def _token(self, asked: Mapping[str, str], login: Login) -> str:
         """A token from where the registry points, for what it wants to see one for; nothing when we get none there.
 
         Without credentials anybody may get one, where packages are public.
         """
         realm = asked.get("realm", "")
-        headers = {"Accept": "application/json"} | ({"Authorization": f"Basic {basic}"} if basic else {})
-        where = joined(f"https://{self.host}/", realm if "://" in realm else f"https://{realm}")
+        where = joined(f"https://{self.host}/", realm)
+        if not _ABSOLUTE.match(realm):  # what is without TLS the session refuses
+            raise AnswerError(
+                f"the registry {self.host} has tokens at {without_login(realm)!a:.100}, which is no https address; correct the realm in "
+                "its settings",
+                401,
+            )
+        headers = {"Accept": "application/json"} | ({"Authorization": f"Basic {login.basic}"} if login.basic else {})
         wanted = {name: asked[name] for name in ("service", "scope") if asked.get(name)}
-        with self._session.request("GET", where, headers=headers, params=wanted) as response:
+        if login.identity:  # OAuth2, as Distribution has it, which wants a client to have a name
+            form = wanted | {"grant_type": "refresh_token", "refresh_token": login.identity, "client_id": "tidegate"}
+            question = self._session.request("POST", where, headers=headers, data=form)
+        else:
+            question = self._session.request("GET", where, headers=headers, params=wanted)
+        with question as response:
             if response.status_code != 200:
                 return ""
             try:

@@ -304,6 +304,8 @@ with contextlib.suppress(ImportError):
                     options.pop("params", None)
                     if _origin(url) != first:
                         headers.pop("Authorization", None)
+                        if isinstance(options.get("data"), dict):  # a form, with an identity token in it
+                            del options["data"]
                     if hasattr(options.get("data"), "seek"):
                         options["data"].seek(0)
             finally:

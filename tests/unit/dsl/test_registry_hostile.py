@@ -382,17 +382,18 @@ class Somewhere:
     """In place of the network: by address, status and headers of the answer; what was sent is noted."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, answers: dict[str, tuple[int, dict[str, str]]], **near: bool) -> None:
-        self.answers, self.sent = answers, []
+        self.answers, self.sent, self.forms = answers, [], list[Any]()
         monkeypatch.setattr(requests.Session, "request", lambda _me, *request, **options: self.answer(*request, **options))
         monkeypatch.setattr(session, "_is_near", lambda host: near.get(host.replace(".", "_"), False))
         monkeypatch.setattr(Wire, "_log_in", lambda _self, _challenge: "Bearer secret")
 
-    def answer(self, _method: str, url: str, headers: dict[str, str], **_options: object) -> requests.Response:
+    def answer(self, _method: str, url: str, headers: dict[str, str], **options: object) -> requests.Response:
         self.sent.append((url, headers.get("Authorization")))
+        self.forms.append(options.get("data"))
         response = requests.Response()
         response.status_code, more = self.answers[url]
         response.headers.update(more)
-        response.url, response.raw = url, io.BytesIO(b"")
+        response.url, response.raw = url, io.BytesIO(b'{"access_token": "for-a-while"}')
         return response
 
 
@@ -488,6 +489,81 @@ def test_a_password_goes_nowhere_without_tls_or_into_the_machine(monkeypatch: py
     monkeypatch.setattr(Wire, "_log_in", log_in)
     with pytest.raises(TidegateError, match="sends its clients on to"), Wire("registry.example", secure=True).ask("GET", "blob"):
         pass
+    assert there.sent == [(HERE, None)]
+
+
+TOKENS = "https://login.example/token"
+BEARER, BASIC = f'Bearer realm="{TOKENS}",service="registry",scope="repository:a:pull,push"', 'Basic realm="registry"'
+
+
+class LoggedIn(Somewhere):
+    """The same with a registry that wants to know who asks, and an entry for it among the credentials."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path, entry: dict[str, str], challenge: str) -> None:
+        (folder / "auth.json").write_text(json.dumps({"auths": {"registry.example": entry}}))
+        monkeypatch.setenv("REGISTRY_AUTH_FILE", str(folder / "auth.json"))
+        monkeypatch.setenv("HOME", str(folder))
+        log_in = Wire._log_in
+        super().__init__(monkeypatch, {HERE: (401, {"Www-Authenticate": challenge}), TOKENS: (200, {})})
+        monkeypatch.setattr(Wire, "_log_in", log_in)
+
+    def ask(self) -> str:
+        """What was said when it did not let us in, as nobody gets in."""
+        with pytest.raises(TidegateError) as caught, Wire("registry.example", secure=True).ask("GET", "blob"):
+            pass
+        return str(caught.value)
+
+
+PASSWORD = {"auth": "cml0YTpvcGVuc2VzYW1l"}
+IDENTITY = {"auth": base64.b64encode(b"00000000-0000-0000-0000-000000000000:").decode(), "identitytoken": "hidden-identity"}
+
+
+@pytest.mark.parametrize("challenge", [f"{BEARER}, {BASIC}", f"{BASIC}, {BEARER}", f"Negotiate, {BASIC}, {BEARER}"])
+def test_of_several_ways_to_log_in_a_token_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, challenge: str) -> None:
+    there = LoggedIn(monkeypatch, tmp_path, PASSWORD, challenge)
+    there.ask()
+    assert there.sent == [(HERE, None), (TOKENS, f"Basic {PASSWORD['auth']}"), (HERE, "Bearer for-a-while")]
+
+
+def test_of_several_ways_to_log_in_a_password_is_taken_where_no_token_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    there = LoggedIn(monkeypatch, tmp_path, PASSWORD, f"Negotiate, {BASIC}")
+    there.ask()
+    assert there.sent == [(HERE, None), (HERE, f"Basic {PASSWORD['auth']}")]
+
+
+@pytest.mark.parametrize("realm", ["registry", "login.example/token", "/token", "//login.example/token", "", "mailto:rita", "https:/token"])
+def test_a_realm_that_is_no_address_gets_no_password(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, realm: str) -> None:
+    there = LoggedIn(monkeypatch, tmp_path, PASSWORD, f'Bearer realm="{realm}", {BASIC}')
+    assert there.ask() == (
+        f"the registry registry.example has tokens at '{realm}', which is no https address; correct the realm in its settings"
+    )
+    assert there.sent == [(HERE, None)]
+
+
+def test_an_identity_token_is_exchanged_where_the_registry_points(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    there = LoggedIn(monkeypatch, tmp_path, IDENTITY, f"{BASIC}, {BEARER}")
+    assert "hidden" not in there.ask()
+    assert there.sent == [(HERE, None), (TOKENS, None), (HERE, "Bearer for-a-while")]
+    assert there.forms[1] == {
+        "grant_type": "refresh_token",
+        "refresh_token": "hidden-identity",
+        "client_id": "tidegate",
+        "service": "registry",
+        "scope": "repository:a:pull,push",
+    }
+
+
+def test_an_identity_token_stays_with_the_host_that_it_was_sent_to(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    there = LoggedIn(monkeypatch, tmp_path, IDENTITY, BEARER)
+    there.answers |= {TOKENS: (307, {"Location": STORE}), STORE: (400, {})}
+    assert "does not let this user GET" in there.ask()
+    assert [url for url, _auth in there.sent] == [HERE, TOKENS, STORE]
+    assert there.forms[2] is None
+
+
+def test_an_identity_token_is_no_password(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    there = LoggedIn(monkeypatch, tmp_path, IDENTITY, BASIC)
+    assert "is an identity token, which it does not take; log in with docker login and a password" in there.ask()
     assert there.sent == [(HERE, None)]
 
 
