@@ -101,8 +101,9 @@ def _leave(home: ReleaseHome, order: Order, compare: Compare, asked: float) -> d
     switched any more.
     """
     terms, began = order.terms, _since_boot()
+    offset = time.time() - began  # before anything else: what the clock is stepped by from here on disarms
     try:
-        beside.start(home.armed, lambda record: _wait(home, order, compare, terms, began, record), leave_session)
+        beside.start(home.armed, lambda record: _wait(home, order, compare, terms, began, offset, record), leave_session)
     except OSError as error:
         raise HostError(f"nothing can wait here for the instant ({error}); mend the host") from None
     return {"state": "armed", "changed": False, "took": round(began - asked, 1)}
@@ -169,9 +170,11 @@ def _not_switched(why: str) -> dict[str, Any]:
     return {"state": "failed", "changed": False, "version": None, "detail": f"it did not switch at the instant: {why}"}
 
 
-def _wait(home: ReleaseHome, order: Order, compare: Compare, terms: Terms, began: float, record: int) -> None:
-    """What the process of an armed host does; its file gets the answer of the switch, or why there was none."""
-    offset = time.time() - _since_boot()
+def _wait(home: ReleaseHome, order: Order, compare: Compare, terms: Terms, began: float, offset: float, record: int) -> None:
+    """What the process of an armed host does; its file gets the answer of the switch, or why there was none.
+
+    ``offset``: how far the clock was from that since boot when the host was armed.
+    """
 
     def stepped() -> str:
         by = time.time() - _since_boot() - offset
