@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,6 +18,7 @@ from typing import Any
 import awx
 import forked
 import pytest
+import yaml
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.verb_options import read_verbs
 from ansible_collections.tidegate.release.plugins.plugin_utils.awx import apply
 from ansible_collections.tidegate.release.plugins.plugin_utils.awx.client import AwxClient
@@ -632,6 +634,25 @@ def test_the_playbook_shows_with_diff_what_it_would_do_does_it_and_then_nothing(
     assert "is as it has to be" in second.stdout
     assert "changed=0" in second.stdout
     assert only_fetched(tower)
+
+
+def test_the_page_does_what_it_says(tower: Awx, tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "guides" / "awx.md").read_text()
+    console, document = (re.findall(rf"(?ms)^```{kind}\n(.*?)^```$", page)[0] for kind in ("console", "yaml"))
+    (tmp_path / "awx.yml").write_text(document)
+    given = yaml.safe_load(document)
+    shop = tower.make("organizations", name=given["tidegate_awx_organization"])
+    machine = tower.named("credential_types", "Machine")["id"]
+    tower.make("credentials", name=given["tidegate_awx_machine_credential"], organization=shop, credential_type=machine)
+    settings = {**os.environ, "ANSIBLE_NOCOLOR": "1", **tower.environment}
+    said = []
+    for line in console.splitlines()[1:]:  # the first says who we are to which AWX
+        done = forked.run([*shlex.split(line), "-i", "localhost,"], settings, tmp_path, timeout=120)
+        assert done.returncode == 0, done.stdout
+        said.append(done.stdout)
+    assert "would be made" in said[0]
+    assert "were made" in said[1]
+    assert "Tidegate deploy" in tower.names("job_templates")
 
 
 def test_the_playbook_says_in_one_line_what_is_missing(tower: Awx) -> None:
