@@ -219,7 +219,7 @@ class Applier:
         self.changes.append(AwxChange(what, shown(before), shown(after)))
 
     def _update(self, path: str, what: str, there: Mapping[str, Any], fields: Mapping[str, Any], hidden: Collection[str] = ()) -> None:
-        """AwxChange those fields of something that are not as they have to be."""
+        """Change those fields of something that are not as they have to be."""
         other = {name: value for name, value in fields.items() if not _same(there.get(name), value, name in hidden)}
         if not other:
             return
