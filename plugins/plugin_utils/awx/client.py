@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import json
 import time
 from collections.abc import Iterator, Mapping
@@ -18,6 +17,7 @@ from ...module_utils.redaction import Redactor
 from ..errors import IntegrityError, TidegateError
 from ..libs import require
 from ..limits import run_within
+from ..services import is_this_machine, take_answer
 from ..strict_json import read_json
 
 with contextlib.suppress(ImportError):
@@ -27,7 +27,6 @@ _PATIENCE = (5.0, 30.0)  # seconds to connect, and without a byte
 _LIMIT = 60.0  # seconds for one request with its answer
 _LARGEST = 8 << 20  # bytes of an answer: a page of a hundred job templates has one
 _PAGE, _PAGES = 100, 100  # entries of a page, and pages
-_BLOCK = 1 << 16
 _API = "/api/v2"
 _SHOWN = 300  # characters of what it says of a refusal
 _ELSEWHERE = "give the address that AWX itself has"
@@ -47,7 +46,7 @@ class AwxClient:
         parts = urlsplit(address)
         if "@" in parts.netloc or parts.query or parts.fragment:
             raise TidegateError("tidegate_awx_host has more than a host and a path; write it like https://awx.example")
-        here = not endpoint.secure and _is_here(endpoint.host)
+        here = not endpoint.secure and is_this_machine(endpoint.host)
         if not endpoint.secure and not here:
             raise TidegateError("the token of AWX is not sent without TLS, and tidegate_awx_host begins with http; use https")
         self.host = parts.netloc
@@ -141,7 +140,7 @@ class AwxClient:
         status = response.status_code
         if 300 <= status < 400:
             raise TidegateError(f"{self.host} answers {status} and points elsewhere; {_ELSEWHERE}")
-        body = self._content(response, end)
+        body = take_answer(response, self.host, _LARGEST, end, " for one answer; look at what answers there")
         try:
             document = read_json(body, "the answer") if body else {}
         except IntegrityError:
@@ -166,19 +165,6 @@ class AwxClient:
     def _strange(self) -> TidegateError:
         return TidegateError(f"{self.host} answers with something that is not of AWX's API, such as a page for people; {_ELSEWHERE}")
 
-    def _content(self, response: Any, end: float) -> bytes:
-        """What was answered, as far as it is of a size and comes in a time that an answer can be."""
-        if response.headers.get("Content-Encoding", "identity") != "identity":
-            raise TidegateError(f"the answer of {self.host} is packed, unasked; {_ELSEWHERE}")
-        content = bytearray()
-        while block := response.raw.read1(_BLOCK):
-            content += block
-            if len(content) > _LARGEST:
-                raise TidegateError(f"{self.host} sends more than {_LARGEST >> 20} MiB for one answer; look at what answers there")
-            if time.monotonic() > end:
-                raise TimeoutError
-        return bytes(content)
-
 
 def _said(document: Any) -> str:
     """What a refusal says: by field, or as one sentence."""
@@ -195,10 +181,3 @@ def _sentences(document: Any, name: str = "") -> Iterator[str]:
             yield from _sentences(value, name)
     elif isinstance(document, str):
         yield f"{name}: {document}" if name not in ("", "detail", "error", "msg", "__all__") else document
-
-
-def _is_here(host: str) -> bool:
-    """Whether it is this machine."""
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
-    return host == "localhost"

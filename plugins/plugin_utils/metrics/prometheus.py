@@ -9,7 +9,6 @@ Its address and token are secrets, so no message has them: it says where they ar
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -20,6 +19,7 @@ from ...module_utils.redaction import Redactor
 from ..errors import IntegrityError, TidegateError
 from ..libs import require
 from ..limits import run_within
+from ..services import is_this_machine, take_answer
 from ..strict_json import read_json
 
 with contextlib.suppress(ImportError):
@@ -29,7 +29,6 @@ LIMIT = 15.0
 """Seconds for one query with its answer."""
 _PATIENCE = (5.0, 10.0)  # seconds to connect, and without a byte
 _LARGEST = 16 << 20  # bytes of an answer: 100,000 hosts with a few labels
-_BLOCK = 1 << 16
 
 
 class PrometheusClient:
@@ -45,9 +44,9 @@ class PrometheusClient:
         parts = urlsplit(address)
         if parts.query or parts.fragment:
             raise TidegateError(f"the address that {where} has goes on behind its path; write it like https://prometheus.example.org")
-        if (token or "@" in parts.netloc) and not endpoint.secure and not _is_here(endpoint.host):
+        if (token or "@" in parts.netloc) and not endpoint.secure and not is_this_machine(endpoint.host):
             raise TidegateError(f"credentials are not sent without TLS, and the address that {where} has begins with http; use https")
-        self._here = not endpoint.secure and _is_here(endpoint.host)
+        self._here = not endpoint.secure and is_this_machine(endpoint.host)
         self._url = f"{address.rstrip('/')}/api/v1/query"
         self._token = token
         self._redactor = Redactor({"address": address, "token": token, "password": parts.password or ""})
@@ -114,7 +113,7 @@ class PrometheusClient:
             raise TidegateError(f"Prometheus answers {status} and points elsewhere; give its own address in {self._where}")
         if status in (401, 403):
             raise TidegateError(f"Prometheus does not let us ask it ({status}); correct what {self._where} has")
-        content = _content(response, end)
+        content = take_answer(response, "Prometheus", _LARGEST, end, "; have the query give less")
         try:
             document = read_json(content, "the answer")
         except IntegrityError:
@@ -125,24 +124,3 @@ class PrometheusClient:
         if document is None:
             raise TidegateError("Prometheus answers with something that is not of its API, such as a page for people")
         return document
-
-
-def _content(response: Any, end: float) -> bytes:
-    """What was answered, as far as it is of a size and comes in a time that an answer can be."""
-    if response.headers.get("Content-Encoding", "identity") != "identity":
-        raise TidegateError("the answer of Prometheus is packed, unasked")
-    content = bytearray()
-    while block := response.raw.read1(_BLOCK):
-        content += block
-        if len(content) > _LARGEST:
-            raise TidegateError(f"Prometheus sends more than {_LARGEST >> 20} MiB; have the query give less")
-        if time.monotonic() > end:
-            raise TimeoutError
-    return bytes(content)
-
-
-def _is_here(host: str) -> bool:
-    """Whether it is this machine."""
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
-    return host == "localhost"

@@ -17,6 +17,7 @@ from ...module_utils.redaction import Redactor
 from ..errors import IntegrityError, TidegateError
 from ..libs import require
 from ..limits import run_within
+from ..services import take_answer
 from ..strict_json import read_object
 
 with contextlib.suppress(ImportError):
@@ -136,7 +137,8 @@ def _session(host: str) -> Any:
                 response.close()
                 time.sleep(pause)
             with response:
-                _take(response, end)
+                response._content = take_answer(response, host, _LARGEST, end, " for one change; look at what answers there")
+                response._content_consumed = True
             _check(host, response)
             return response
 
@@ -169,23 +171,6 @@ def _pause(response: Any, attempt: int) -> float:
     """Seconds until the next attempt."""
     wanted = response.headers.get("Retry-After", "")
     return float(wanted) if wanted.isdigit() else 0.5 * 2**attempt
-
-
-def _take(response: Any, end: float) -> None:
-    """Read the answer, as far as it is of a size and comes in a time that a change request's can be."""
-    if response.headers.get("Content-Encoding", "identity") != "identity":
-        raise IntegrityError("the answer is packed, unasked")
-    content = bytearray()
-    while block := response.raw.read1(1 << 16):
-        content += block
-        if len(content) > _LARGEST:
-            raise TidegateError(
-                f"{urlsplit(response.url).netloc} sends more than {_LARGEST >> 20} MiB for one change; look at what answers there"
-            )
-        if time.monotonic() > end:
-            raise _slow(urlsplit(response.url).netloc)
-    response._content = bytes(content)
-    response._content_consumed = True
 
 
 def _check(host: str, response: Any) -> None:
