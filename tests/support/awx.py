@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -25,6 +25,7 @@ from urllib.parse import parse_qsl, urlsplit
 import jinja2
 import jinja2.sandbox
 import jsonschema
+from answering import serve_http
 from dateutil.rrule import rrulestr
 from registry import make_certificate
 
@@ -743,22 +744,13 @@ def serve(folder: Path) -> Iterator[Awx]:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    awx = Awx(f"127.0.0.1:{server.server_address[1]}", certificate)
-    awx.make("organizations", name="Default")
-    machine = {"fields": [{"id": "username", "label": "Username"}, {"id": "ssh_key_data", "label": "Key", "secret": True}]}
-    awx.make("credential_types", name="Machine", kind="ssh", inputs=machine)
-    scm = {"fields": [{"id": "username", "label": "Username"}, {"id": "password", "label": "Password", "secret": True}]}
-    awx.make("credential_types", name="Source Control", kind="scm", inputs=scm)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with serve_http(Handler, context) as port:
+        awx = Awx(f"127.0.0.1:{port}", certificate)
+        awx.make("organizations", name="Default")
+        machine = {"fields": [{"id": "username", "label": "Username"}, {"id": "ssh_key_data", "label": "Key", "secret": True}]}
+        awx.make("credential_types", name="Machine", kind="ssh", inputs=machine)
+        scm = {"fields": [{"id": "username", "label": "Username"}, {"id": "password", "label": "Password", "secret": True}]}
+        awx.make("credential_types", name="Source Control", kind="scm", inputs=scm)
         yield awx
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(10)

@@ -14,17 +14,17 @@ import shutil
 import socket
 import ssl
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import yaml
+from answering import serve_http
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -158,7 +158,7 @@ def referrers_api(server: Server) -> Iterator[Server]:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    with _http(Handler) as port:
+    with serve_http(Handler) as port:
         yield Server(f"127.0.0.1:{port}", server.storage)
 
 
@@ -177,21 +177,8 @@ def challenge() -> Iterator[int]:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    with _http(Handler) as port:
+    with serve_http(Handler) as port:
         yield port
-
-
-@contextlib.contextmanager
-def _http(handler: type[BaseHTTPRequestHandler], context: ssl.SSLContext | None = None) -> Iterator[int]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    if context:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def free_port() -> int:
@@ -282,5 +269,5 @@ def _tokens(key_file: Path, certificate: Path) -> Iterator[str]:
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key_file)
-    with _http(Handler, context) as port:
+    with serve_http(Handler, context) as port:
         yield f"https://127.0.0.1:{port}/token"

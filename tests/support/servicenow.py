@@ -20,11 +20,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
+from answering import serve_http
 from registry import make_certificate
 
 USER, PASSWORD, TOKEN = "tidegate", "opensesame-42", "token-4711-geheim"
@@ -334,17 +335,8 @@ def serve(folder: Path) -> Iterator[Instance]:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    instance = Instance(f"127.0.0.1:{server.server_address[1]}", certificate)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with serve_http(Handler, context) as port:
+        instance = Instance(f"127.0.0.1:{port}", certificate)
         yield instance
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(10)
