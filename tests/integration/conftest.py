@@ -23,18 +23,23 @@ LONG = (
 )
 
 
-# Of each matrix of moments at which a run is killed, `make test` tries those that differ most, and of what is the same on both databases
-# one; `make test-thorough` tries these.
+# `make test` tries each promise. Of each matrix of moments, settings or databases it tries those that differ most; `make test-thorough`
+# tries these, and the tests marked thorough: what takes longest of that which a shorter test shows in another way.
 THOROUGH = {
-    "test_role_kill_matrix.py": r"\[(drain|check)-|\[restore-controller|\[back_out-",
-    "test_resume.py": r"\[(planned-|staging_decided--0|staged-web2|activating-web(1-b|3)|started-web3|active-|failed-|decided--b)",
+    "test_role_kill_matrix.py": r"\[(drain|check)-|\[restore-controller|\[back_out-|\[activate-controller|failed_in_its_last_wave",
+    "test_resume.py": r"\[(planned-|staging_decided-|staged-web2|activating-web(1-b|2|3)|started-|active-|failed-|decided--(b|0.01-main)"
+    r"|backing_out-web1-0.3|backed_out-|15-backout)",
     "test_fwupd.py": r"\[goal(1|6|7|10|12)-",
-    "test_metrics.py": r"\[9\]",
+    "test_metrics.py": r"\[(9|19)\]",
     "test_late_journal.py": "postgresql",
     "test_journal_archive.py": "postgresql",
+    "test_journal.py": r"gate_asks_the_rfc_of_this_deployment_and_no_other\[postgresql",
     "test_slices.py": "8104|8106|ctrl_c",
-    "test_invocation.py": r"\[(cached|not injected)\]",  # which are tried at the same time
+    "test_invocation.py": r"\[(cached|not injected|hostile)\]",  # the first two are tried at the same time
     "test_together.py": r"\[armed\]|can_not_be_told",
+    "test_signed.py": r"\[(stage|staging gate)\]",
+    "test_guides.py": r"\[(adopt|containers|data|own-role|packages|spares)\]",  # other tests do the same
+    "test_never_lost.py": r"taken_away.*\[registry\]",
     "test_rulebook.py": "become_a_report",
     "test_own_release.py": "not_committed|fragment",  # refusals before anything is made
     "test_jobs.py": "only_shown",

@@ -177,6 +177,7 @@ def test_a_table_that_is_gone_through_is_seen(aged_file: Path, tmp_path: Path) -
     assert set().union(*_scans(Team(tmp_path, url), Scans(GROWING)).values()) == {"journal", "seat"}
 
 
+@pytest.mark.thorough
 def test_postgresql_goes_through_no_table_that_grows(postgresql: Callable[[], str], tmp_path: Path) -> None:
     """As it plans with rows enough and counted: no large one. Where it would go through a small one, it would not if that were large."""
     url = postgresql()

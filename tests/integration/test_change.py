@@ -63,6 +63,7 @@ def test_a_change_takes_its_whole_course_in_the_change_system(fleet: Fleet, inst
     assert "was backed out" in change["close_notes"]
 
 
+@pytest.mark.thorough
 def test_a_change_that_is_put_on_hold_between_waves_stops_the_next_one(
     fleet: Fleet, instance: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,6 +152,7 @@ def test_what_the_objectives_say_closes_the_change(fleet: Fleet, instance: Insta
     assert fleet.rows("select state, close_code from change") == [(0, "unsuccessful")]
 
 
+@pytest.mark.thorough
 def test_a_back_out_that_the_change_system_missed_is_caught_up_with_by_either_command(fleet: Fleet, instance: Instance) -> None:
     for number, version, verb in (("CHG0001", "1.0", "deploy"), ("CHG0002", "1.1", "backout")):
         instance.change(number, ("hello", version, fleet.archive(version, **BROKEN)))

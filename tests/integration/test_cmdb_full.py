@@ -61,6 +61,7 @@ def _fill(stack: ExitStack, url: str) -> None:
             return
 
 
+@pytest.mark.thorough
 def test_two_hundred_at_once_all_have_their_turn(server: PostgreSql, url: str) -> None:
     together = threading.Barrier(200)
 

@@ -42,6 +42,7 @@ def told() -> tuple[dict[str, Any], str]:
     return load_demo().read_report(ROOT / "build" / "demo-hardware"), done.stdout
 
 
+@pytest.mark.thorough
 def test_firmware_goes_in_waves_and_all_are_saved_from_one_that_does_not_run_it(told: tuple[dict[str, Any], str]) -> None:
     report, printed = told
     assert [(entry["version"], entry["state"]) for entry in report["deployments"]] == [("1.2.3", "completed"), ("1.2.6", "backed_out")]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 
+import pytest
 from fleet import BROKEN, Fleet
 
 # A freeze that is none has to be said, or nobody notices that it should have been one.
@@ -35,6 +36,7 @@ echo "from ${TIDEGATE_PREVIOUS:-nothing} to $TIDEGATE_NEXT"
 """
 
 
+@pytest.mark.thorough
 def test_a_first_release_is_removed_and_one_that_can_not_stop_replaced(fleet: Fleet) -> None:
     start = {"command": ["sh", "-c", CHATTY], "timeout": 20}
     remove = {"command": ["sh", "-c", 'echo "from $TIDEGATE_PREVIOUS to ${TIDEGATE_NEXT:-nothing}" >/etc/hello-removed'], "timeout": 5}

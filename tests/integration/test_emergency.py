@@ -107,6 +107,7 @@ def test_an_emergency_owes_its_paperwork_until_it_is_settled(fleet: Fleet) -> No
     assert fleet.rows("select event, data from history where event = 'debt settled'")[0][1].count("minutes 12") == 1
 
 
+@pytest.mark.thorough
 def test_an_emergency_that_was_cancelled_owes_nothing(fleet: Fleet) -> None:
     rfc = fleet.rfc("CHG0004", "1.1", fleet.archive("1.1"), type="emergency")
     assert fleet.play("tidegate.release.stage", {"tidegate_rfc": str(rfc)}).returncode == 0

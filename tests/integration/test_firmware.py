@@ -97,6 +97,7 @@ def test_what_the_cmdb_has_under_a_wrong_address_or_can_not_go_back_gets_nothing
     assert status == 0, said
 
 
+@pytest.mark.thorough
 def test_a_machine_with_another_version_than_recorded_gets_nothing_before_a_spare_is_there(rack: Rack) -> None:
     rack.archive("2.3.0", ["2.2.0"])
     rfc = rack.rfc("CHG0200006", "2.4.5", rack.archive("2.4.5", ["2.4.0", "2.3.0"], back_to=["2.4.0"]))

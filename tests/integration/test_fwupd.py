@@ -322,6 +322,7 @@ def test_firmware_is_deployed_in_waves_with_a_reboot_and_back_and_a_swapped_webc
     assert set(fleet.installed().values()) == {"1.2.2"}
 
 
+@pytest.mark.thorough
 def test_a_host_that_can_not_say_the_version_brings_the_others_back(webcams: Webcams) -> None:
     webcams.hosts["web2"].start("NeedsReboot=true")  # which fwupd calls a success
     webcams.hosts["web3"].start("NeedsActivation=true")
@@ -338,6 +339,7 @@ def test_a_host_that_can_not_say_the_version_brings_the_others_back(webcams: Web
     assert status == 0, said
 
 
+@pytest.mark.thorough
 def test_a_killed_run_is_gone_on_with_and_no_host_is_given_it_twice(webcams: Webcams) -> None:
     slow = 'case "$*" in *install*) echo "$*" >>/root/installs; sleep 2;; esac; exec /usr/bin/fwupdmgr "$@"'
     for host in webcams.hosts.values():

@@ -100,6 +100,7 @@ def test_a_release_that_cuts_its_host_off_comes_back_alone_and_never_ends_well(r
     assert set(running.served().values()) == {"7500.0"}
 
 
+@pytest.mark.thorough
 def test_hosts_whose_controller_died_go_back_and_the_same_command_says_so(running: Fleet) -> None:
     rfc = prepare(running, 7502, {})
     command = [sys.executable, str(KILLED), "started", "web3", "0.5", "group"]  # of web1 it is rehearsed before

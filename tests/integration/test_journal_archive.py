@@ -228,6 +228,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.thorough
 @settings(deadline=None, max_examples=60)
 @given(made=st.lists(_MADE, min_size=2, max_size=7), order=st.randoms(use_true_random=False))
 def test_what_stays_is_told_the_same_about_its_hosts_as_before(fresh: Path, made: list[dict[str, Any]], order: Random) -> None:

@@ -356,6 +356,7 @@ print(json.dumps([mode, why, started, again, said, len(processes.find(lab.path))
     assert "sleep" not in on(lab, "web1", "ps -eo comm")
 
 
+@pytest.mark.thorough
 def test_local_hosts_are_directories_that_ansible_works_in(lab: Lab) -> None:
     hosts = [{"name": "web1"}, {"name": "web2"}]
     assert "changed=1" in play(lab, hosts, "local")

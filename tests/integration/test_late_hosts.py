@@ -78,6 +78,7 @@ def test_a_host_that_was_away_gets_the_release_when_it_is_back_although_the_cont
     assert "is late" not in play(running, rfc, "audit")
 
 
+@pytest.mark.thorough
 def test_a_late_host_that_fails_again_takes_nothing_back_and_a_later_release_ends_its_support(running: Fleet) -> None:
     rfc = prepare(running, 7002)
     running.run_on("web3", "echo 7002.0 > /etc/hello-broken")

@@ -170,6 +170,7 @@ def test_a_controller_that_is_killed_while_it_bakes_goes_on_where_it_was(site: S
     site.assert_explained(rfc, ["proceed", "proceed"])
 
 
+@pytest.mark.thorough
 def test_support_ends_when_what_it_is_to_end_with_is_good(site: Site) -> None:
     exit_ = {"minutes": 0.01, "metrics": [{**METRIC, "count": 2}]}
     rollout = {"canary": 1, "steps": [100], "budget": {"wave": 0, "total": 0}, "support": {"hours": 0, "exit": exit_}}

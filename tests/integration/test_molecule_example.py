@@ -60,6 +60,7 @@ def test_the_example_tests_each_of_its_hosts(project: Path, home: Path) -> None:
     assert "4 passed" in done.stdout
 
 
+@pytest.mark.thorough
 def test_hosts_that_only_create_names_are_in_the_inventory_too(project: Path, home: Path) -> None:
     settings = yaml.safe_load((project / SCENARIO / "molecule.yml").read_text())
     del settings["platforms"]

@@ -126,6 +126,7 @@ def test_what_was_there_before_is_the_way_back(shelf: Shelf) -> None:
     assert shelf.installed == dict.fromkeys(HOSTS, "1.0")
 
 
+@pytest.mark.thorough
 def test_an_audit_asks_the_device_again(shelf: Shelf) -> None:
     shelf.archive("1.0")
     code, said = shelf.play("deploy", "2.0", shelf.archive("2.0"))

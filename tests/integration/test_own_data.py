@@ -78,6 +78,7 @@ def said(output: str, what: str) -> str:
     return found[1]
 
 
+@pytest.mark.thorough
 def test_a_migrate_that_failed_is_held_before_any_host_has_the_release(fleet: Fleet) -> None:
     broken = [*TASKS["migrate"], {"name": "Break", "ansible.builtin.command": "false"}]
     rfc = fleet.rfc("CHG0100052", "2.1", release(fleet, "2.1", migrate=broken))

@@ -156,6 +156,7 @@ def test_what_a_role_needs_is_looked_for_before_any_host_is_touched(fleet: Fleet
     backout(fleet, "CHG0100004")
 
 
+@pytest.mark.thorough
 def test_a_host_that_can_not_go_back_either_stays_drained_until_a_person_brings_it_back(fleet: Fleet) -> None:
     broken = [{"name": "Break", "ansible.builtin.command": "false"}]
     done = deploy(fleet, "CHG0100021", "3.0", own={"back_out": "own"}, activate=broken, back_out=broken)
@@ -192,6 +193,7 @@ def test_a_host_that_can_not_go_back_either_stays_drained_until_a_person_brings_
     assert set(fleet.installed().values()) == {"3.1"}
 
 
+@pytest.mark.thorough
 def test_what_a_role_made_is_adopted_where_its_check_passes_and_is_what_hosts_go_back_to(fleet: Fleet) -> None:
     folder = _called_world(fleet, "5.0")
     # By the role and a playbook of the team's, on all but one host.

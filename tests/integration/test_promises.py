@@ -224,6 +224,7 @@ def test_a_held_deployment_keeps_its_hosts_and_goes_on_when_the_cause_is_gone(ru
     assert set(running.served().values()) == {attempt.version}
 
 
+@pytest.mark.thorough
 def test_a_held_deployment_can_be_backed_out(running: Fleet) -> None:
     before = running.served()
     running.write_policy(rollout={**STRICT, "on_failure": "hold"})
@@ -336,6 +337,7 @@ def test_a_limit_without_the_controller_is_not_a_success(running: Fleet, tmp_pat
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.thorough
 def test_a_host_that_refuses_connections_holds_staging_and_does_not_stop_the_others(running: Fleet) -> None:
     attempt = Attempt(running)
     lab = running.own_lab
@@ -384,6 +386,7 @@ def test_a_host_that_freezes_while_it_is_activated_does_not_hold_up_the_deployme
     assert running.served() == before
 
 
+@pytest.mark.thorough
 def test_a_resumed_deployment_keeps_off_hosts_that_its_rfc_does_not_select_any_more(running: Fleet) -> None:
     before = running.served()
     attempt = Attempt(running)
@@ -396,6 +399,7 @@ def test_a_resumed_deployment_keeps_off_hosts_that_its_rfc_does_not_select_any_m
     attempt.succeeds()
 
 
+@pytest.mark.thorough
 def test_a_resumed_deployment_keeps_to_the_digest_that_it_began_with(running: Fleet) -> None:
     attempt, other = Attempt(running), Attempt(running)
     attempt.succeeds("stage")
@@ -414,6 +418,7 @@ def test_a_ci_that_the_inventory_does_not_have_is_named_before_anything_starts(r
     assert running.state(attempt.number) is None
 
 
+@pytest.mark.thorough
 def test_an_rfc_that_a_later_one_has_replaced_is_not_said_to_be_live(running: Fleet) -> None:
     first, second = Attempt(running), Attempt(running)
     first.succeeds()
@@ -479,6 +484,7 @@ def test_one_odd_host_does_not_keep_an_audit_from_the_others(running: Fleet, tmp
         assert words in said, done.stdout
 
 
+@pytest.mark.thorough
 def test_a_host_lost_within_the_budget_is_visited_again_before_the_deployment_completes(shared: Fleet) -> None:
     shared.write_policy(rollout={**STRICT, "budget": {"wave": 1, "total": 1}})
     attempt = Attempt(shared)
@@ -501,6 +507,7 @@ def write_off(fleet: Fleet, host: str, *options: str, **variables: str) -> str:
     return " ".join(done.stdout.split())
 
 
+@pytest.mark.thorough
 def test_a_host_that_never_comes_back_locks_no_other_and_is_written_off_until_it_is_there_again(running: Fleet) -> None:
     attempt = Attempt(running)
     attempt.succeeds("stage")
@@ -559,6 +566,7 @@ def test_a_host_that_never_comes_back_locks_no_other_and_is_written_off_until_it
     assert "to 3 hosts in 2 waves" in Attempt(running).succeeds()
 
 
+@pytest.mark.thorough
 def test_a_dead_host_holds_its_rollout_and_locks_none_of_the_others(shared: Fleet) -> None:
     shared.write_policy(rollout=STRICT)
     attempt = Attempt(shared)
@@ -578,6 +586,7 @@ def test_a_dead_host_holds_its_rollout_and_locks_none_of_the_others(shared: Flee
     assert shared.installed() == shared.served()
 
 
+@pytest.mark.thorough
 def test_a_rollout_that_lost_a_host_is_complete_without_it_and_the_host_can_be_removed(shared: Fleet) -> None:
     before = shared.served()["web2"]
     shared.write_policy(rollout={**STRICT, "budget": {"wave": 1, "total": 1}})

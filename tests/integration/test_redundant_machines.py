@@ -79,6 +79,7 @@ def test_what_is_redundant_with_one_that_did_not_come_back_is_not_touched(redund
     assert redundant.deployment("CHG0200011") == "backed_out"
 
 
+@pytest.mark.thorough
 def test_a_killed_run_keeps_nobody_from_going_on_with_what_is_redundant(redundant: Rack) -> None:
     for machine in redundant.machines.values():
         machine.seconds = 2
@@ -106,6 +107,7 @@ def test_who_names_none_that_there_is_gets_nothing(redundant: Rack) -> None:
     redundant.play("backout", rfc)
 
 
+@pytest.mark.thorough
 def test_an_audit_names_what_changed_behind_the_records_once_for_each_unit_and_kind(rack: Rack) -> None:
     rfc = rack.rfc("CHG0200020", "3.5.0", rack.archive("3.5.0", ["2.4.0"]))
     status, said = rack.play("deploy", rfc)

@@ -249,6 +249,7 @@ def test_a_run_that_failed_in_its_last_wave_and_was_killed_on_the_way_back_is_ma
     bench.assert_whole("backed_out", before)
 
 
+@pytest.mark.thorough
 def test_data_that_a_killed_run_was_changing_are_changed_again_only_by_the_word_of_a_person(bench: Bench) -> None:
     fleet, web1, before = bench.fleet, bench.web1, bench.fleet.installed()["web1"]
     people = {"carl": {"roles": ["change-manager"], "keys": [{"public": pem(KEYS["carl"])}]}}

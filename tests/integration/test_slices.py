@@ -98,6 +98,7 @@ def test_three_slices_deploy_in_the_waves_of_one_plan(running: Fleet) -> None:
     assert in_order == sorted(in_order)
 
 
+@pytest.mark.thorough
 def test_a_wave_that_fails_in_one_slice_is_taken_back_in_all(running: Fleet) -> None:
     before = running.served()
     said = deploy(running, rfc(running, 8101, **BROKEN))
@@ -156,6 +157,7 @@ def test_when_one_is_killed_the_others_hold_and_name_it_and_all_go_on(running: F
     assert running.state(f"CHG{number}") == "completed"
 
 
+@pytest.mark.thorough
 def test_one_that_sleeps_through_its_lease_begins_nothing_when_it_wakes(running: Fleet) -> None:
     path = rfc(running, 8110)
     sleeper, *others = start(running, [command(running, path, hosts, "--forks", "1") for hosts in SLICES])
@@ -199,6 +201,7 @@ def test_streams_of_ansible_runner_share_a_deployment_in_postgresql(running: Fle
     assert set(running.served().values()) == {"8111.0"}
 
 
+@pytest.mark.thorough
 def test_slices_switch_at_one_instant_that_one_of_them_sets(running: Fleet) -> None:
     together = {"skew_milliseconds": 5000, "lead_seconds": 8}
     running.write_policy(rollout={**ROLLOUT, "canary": 5, "steps": [100], "together": together})
@@ -233,6 +236,7 @@ def test_ctrl_c_in_one_holds_all(running: Fleet) -> None:
     assert [status for status, _text in again] == [0, 0, 0], again
 
 
+@pytest.mark.thorough
 def test_staged_and_backed_out_by_slices(running: Fleet) -> None:
     before, path = running.served(), rfc(running, 8108)
     staged = deploy(running, path, verb="stage")
@@ -246,6 +250,7 @@ def test_staged_and_backed_out_by_slices(running: Fleet) -> None:
     assert order == sorted(order, reverse=True)
 
 
+@pytest.mark.thorough
 def test_a_host_that_nobody_has_is_late_and_comes_in_later(running: Fleet) -> None:
     running.write_policy(rollout={**ROLLOUT, "budget": {"wave": 1, "total": 1}, "support": {"hours": 0, "late_days": 1}})
     path = rfc(running, 8109)

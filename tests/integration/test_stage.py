@@ -150,6 +150,7 @@ def test_an_edited_file_is_named_for_its_release_and_does_not_spread(releases: R
     assert "evil" not in releases.run_on("web1", "cat /opt/tidegate/hello/releases/3.0-*/tree/bin/start")
 
 
+@pytest.mark.thorough
 def test_what_a_deployment_may_go_back_to_outlives_the_policy_s_keep(releases: Releases) -> None:
     releases.write_policy(rollout={"canary": 1, "steps": [100], "budget": {"wave": 0, "total": 0}, "keep": 2})
     for number, version in enumerate(("1.0", "2.0", "3.0"), 1):
@@ -196,6 +197,7 @@ ODD = {
 }
 
 
+@pytest.mark.thorough
 def test_an_odd_answer_is_that_host_s_own_named_failure(releases: Releases) -> None:
     releases.write_policy(rollout={"canary": 2, "steps": [100], "budget": {"wave": 1, "total": 1}})
     rfc = releases.rfc("CHG0001", "1.0", releases.archive("1.0"))

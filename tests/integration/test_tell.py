@@ -121,6 +121,7 @@ def test_channels_and_stakeholders_are_told_of_each_event_once(told: Fleet, rece
     assert len(chat.messages) == 3
 
 
+@pytest.mark.thorough
 def test_a_back_out_and_a_hold_are_told(told: Fleet, receivers: list[Receiver]) -> None:
     chat = receivers[0]
     failed = told.deploy("CHG0001", "1.0", **BROKEN)
@@ -141,6 +142,7 @@ def test_a_back_out_and_a_hold_are_told(told: Fleet, receivers: list[Receiver]) 
     assert [title.split(": ")[1] for title in chat.titles][3:] == ["backing out", "done"]
 
 
+@pytest.mark.thorough
 def test_a_communication_plan_can_be_asked_for(told: Fleet, receivers: list[Receiver], monkeypatch: pytest.MonkeyPatch) -> None:
     told.write_policy(**told.policy, communication={**communication(receivers), "required": True})
     digest = told.archive("1.0")

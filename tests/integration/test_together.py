@@ -129,6 +129,7 @@ def test_a_controller_that_dies_before_it_told_anybody_changes_nothing(running: 
     assert set(running.served().values()) == {f"{number}.0"}
 
 
+@pytest.mark.thorough
 def test_a_controller_that_dies_while_it_tells_leaves_no_host_out(running: Fleet) -> None:
     """web2 may have been told by all that the journal knows; it was not, so it gets another instant, like the one that was not tried."""
     rfc, before = prepare(running, 7605), running.served()

@@ -161,6 +161,7 @@ def test_a_release_that_upgrades_and_goes_back_is_signed_and_cleared(live: Fleet
     assert (list((live.path / "tmp").glob("tidegate-verify-*")), lab_processes(live)) == ([], [])
 
 
+@pytest.mark.thorough
 def test_a_directory_is_tried_before_it_is_archived_and_nothing_of_it_stays(live: Fleet) -> None:
     """Live is not even up: what it is like is a difference then, and the release is tried all the same."""
     live.policy["trust"]["package"] = {"role": "tester"}
@@ -271,6 +272,7 @@ def with_role(fleet: Fleet, version: str, own: Mapping[str, Any] = MappingProxyT
     return archive(folder, create_library(str(fleet.path / "dsl")).repository("hello")).digest
 
 
+@pytest.mark.thorough
 def test_what_a_role_does_is_rehearsed_back_to_the_release_before_and_to_having_none(live: Fleet) -> None:
     live.write_policy(**{**live.policy, "verification": {"rehearsal": True}})
     (live.path / "cmdb.yml").write_text(json.dumps({"plugin": "tidegate.release.cmdb"}))
@@ -331,6 +333,7 @@ def with_effect_outside(fleet: Fleet, version: str) -> str:
     return archive(folder, create_library(str(fleet.path / "dsl")).repository("hello")).digest
 
 
+@pytest.mark.thorough
 def test_what_a_release_does_outside_its_tree_is_rehearsed_on_a_double_of_that(live: Fleet) -> None:
     live.write_policy(**{**live.policy, "verification": {"rehearsal": True}})
     (live.path / "cmdb.yml").write_text(json.dumps({"plugin": "tidegate.release.cmdb"}))
@@ -354,6 +357,7 @@ def test_what_a_release_does_outside_its_tree_is_rehearsed_on_a_double_of_that(l
     assert said[VERIFICATION]["rehearsal"]["from"] == [old]
 
 
+@pytest.mark.thorough
 def test_a_point_of_no_return_is_played_forward_and_cleared_by_who_approves_it(live: Fleet) -> None:
     """The lab asks nobody, live does."""
     live.policy["people"]["dana"] = {"roles": ["dba"], "keys": [{"public": new_key(live, "dana")}]}

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import open_envelope
@@ -20,6 +21,7 @@ def write_off(office: Office, *options: str, key: str | None = "carl", **variabl
     return office.play("tidegate.release.write_off", *options, **{"tidegate_host": "web1"}, **keys, **variables)
 
 
+@pytest.mark.thorough
 def test_where_the_policy_names_people_one_of_them_signs_that_a_host_is_written_off(office: Office) -> None:
     given = {"tidegate_reason": f"'{REASON}'".replace("isn't", "is not")}
     reason = REASON.replace("isn't", "is not")
