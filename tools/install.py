@@ -25,6 +25,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 _VERSION = re.compile(r"(?m)^version: *(\S+)$")
 _PLUGIN = "tidegate.release.controller"
+_COMMAND = """\
+#!{python}
+import sys
+
+from ansible_collections.tidegate.release.plugins.plugin_utils.command.main import main
+
+sys.exit(main())
+"""
 _IGNORED = re.compile(r'(?m)^  - "?([^"\n]+?)"?$')
 
 
@@ -87,6 +95,13 @@ def _left_out(root: Path, patterns: list[str]) -> Callable[[str, list[str]], set
     return lambda folder, names: (at_top if Path(folder) == root else anywhere)(folder, names)
 
 
+def install_command(folder: Path) -> None:
+    """Put the command ``tidegate`` into ``folder``, which is that of this Python's scripts."""
+    path = folder / "tidegate"
+    path.write_text(_COMMAND.format(python=sys.executable))
+    path.chmod(0o755)
+
+
 def found_first(target: Path) -> str:
     """The directory of the collection that Ansible takes when it is not the one below ``target``, else nothing."""
     done = _ansible("doc", "--type", "lookup", "--json", _PLUGIN)
@@ -120,6 +135,7 @@ def main() -> None:
             raise SystemExit("pip could not install requirements.txt; what it says above is why")
     target = Path(sysconfig.get_path("purelib"))
     version = install_collection(ROOT, target)
+    install_command(Path(sysconfig.get_path("scripts")))
     # Who runs it may have no right to keep what Python compiles.
     compileall.compile_dir(target / "ansible_collections" / "tidegate" / "release" / "plugins", quiet=2)
     if other := found_first(target):

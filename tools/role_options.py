@@ -13,7 +13,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
-from ansible_collections.tidegate.release.plugins.plugin_utils.actions.options import FALLBACK, SECRET, documented, fallbacks, paragraphs
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.documentation import (
+    FALLBACK,
+    SECRET,
+    documented,
+    fallbacks,
+    paragraphs,
+)
 
 ROOT = Path(__file__).parents[1]
 RUNTIME = ROOT / "meta/runtime.yml"

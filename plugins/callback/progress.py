@@ -20,6 +20,16 @@ description:
   - Every other task, of your own playbooks or of other collections, prints as with P(ansible.builtin.default#callback).
   - Prints plain lines without a terminal, when E(NO_COLOR), E(ANSIBLE_NOCOLOR) or E(CI) is set, and without the Python library C(rich).
   - With C(-v) the steps of a deployment print their results too, host by host.
+options:
+  only_words:
+    description:
+      - Of the collection's playbooks, show what they say in words and nothing else of Ansible, as the command C(tidegate) does.
+      - It is without effect when C(-v) asks for all.
+    type: bool
+    default: false
+    env:
+      - name: TIDEGATE_ONLY_WORDS
+    version_added: 0.1.0
 requirements:
   - Set as stdout callback in the configuration, C(stdout_callback = tidegate.release.progress) or E(ANSIBLE_STDOUT_CALLBACK).
 extends_documentation_fragment:
@@ -41,6 +51,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible import constants as C
@@ -69,6 +80,7 @@ if TYPE_CHECKING:
     from ansible.playbook.task import Task
 
 _OURS = "tidegate.release."
+_COLLECTION = Path(__file__).parents[2]
 _INCLUDES = {f"{prefix}{name}_role" for prefix in ("", "ansible.builtin.", "ansible.legacy.") for name in ("include", "import")}
 
 
@@ -122,7 +134,7 @@ class CallbackModule(DefaultCallback):
         self._batch = _batch_size(play)
         self._play = play
         self._banner_due = play
-        self._quiet = not self._plain.verbosity and _has_our_steps(play)
+        self._quiet = not self._plain.verbosity and (_has_our_steps(play) or (self._words and _is_ours(play)))
         if self._plain.verbosity:
             self._before_ordinary()
 
@@ -156,11 +168,11 @@ class CallbackModule(DefaultCallback):
     def v2_runner_on_ok(self, result: CallbackTaskResult) -> None:
         if self._quiet and _is_nothing_to_say(result.task):
             return
-        if not self._told(result):
+        if not self._told(result) and not self._in_words(result):
             super().v2_runner_on_ok(result)
 
     def v2_runner_on_failed(self, result: CallbackTaskResult, ignore_errors: bool = False) -> None:
-        if not self._told(result, failed=True):
+        if not self._told(result, failed=True) and (ignore_errors or not self._in_words(result, C.COLOR_ERROR)):
             super().v2_runner_on_failed(result, ignore_errors)
 
     def v2_runner_on_unreachable(self, result: CallbackTaskResult) -> None:
@@ -168,7 +180,7 @@ class CallbackModule(DefaultCallback):
             super().v2_runner_on_unreachable(result)
 
     def v2_runner_on_skipped(self, result: CallbackTaskResult) -> None:
-        ours = _name(result.task) in STEPS or (self._quiet and _in_our_role(result.task))
+        ours = _name(result.task) in STEPS or (self._quiet and (_in_our_role(result.task) or (self._words and _is_ours(result.task))))
         if not ours or self._plain.verbosity:
             super().v2_runner_on_skipped(result)
 
@@ -211,6 +223,23 @@ class CallbackModule(DefaultCallback):
             self._plain.warning(f"the progress of {one_line(name)} can't be shown: {one_line(error)}")
         self._ordinary_hosts.add(name)
         return False
+
+    @property
+    def _words(self) -> bool:
+        """Whether of our own plays only words are shown."""
+        return bool(self.get_option("only_words")) and not self._plain.verbosity
+
+    def _in_words(self, result: CallbackTaskResult, color: str | None = None) -> bool:
+        """Print what a task of ours says, or why it failed, without a frame; false when it is to be shown as every other task."""
+        if not (self._words and _is_ours(result.task)):
+            return False
+        self._ordinary_hosts.discard(result.host.get_name())
+        says = result.task.action.rpartition(".")[2] == "debug" or color is not None
+        said = result.result.get("msg", "") if says else ""
+        for part in said if isinstance(said, list) else [said]:
+            for line in str(part).splitlines():
+                self._print(line, color)
+        return True
 
     def _tell(self, progress: Progress, name: str, *, bad: bool) -> None:
         if progress.step in HOST_STEPS:
@@ -323,6 +352,11 @@ def _name(task: Task) -> str:
     if action in _INCLUDES:
         action = str(task.args.get("name") or task.args.get("role") or "")
     return action.removeprefix(_OURS) if action.startswith(_OURS) else ""
+
+
+def _is_ours(of: Task | Play) -> bool:
+    """Whether a task, or a play, is of the collection's own playbooks and roles."""
+    return of.get_path().startswith(f"{_COLLECTION}/")
 
 
 def _in_our_role(task: Task) -> bool:

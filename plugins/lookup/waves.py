@@ -67,10 +67,11 @@ from typing import Any
 
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.documentation import argument_spec
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.host_program import host_program
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.interrupt import hold_on_signals, interrupted
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.invocation import end_run, is_check, is_listing
-from ansible_collections.tidegate.release.plugins.plugin_utils.actions.options import VariableOptions, argument_spec
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.options import VariableOptions
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.output import heartbeat, prepare_main
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.poll import poll_less
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy

@@ -31,8 +31,9 @@ from ..cmdb.sqlite import leave_open
 from ..errors import FindingsError, TidegateError, shortened
 from ..libs import require
 from ..settings import is_secret, library_needs, missing, optional_setting
+from .documentation import SECRET, argument_spec, fallbacks, meaning
 from .invocation import refuse_cut_texts
-from .options import HIDDEN, SECRET, argument_spec, evaluated, fallbacks, meaning, resolve
+from .options import HIDDEN, evaluated, resolve
 from .output import AUDIENCE, heartbeat
 from .variables import refuse_mistyped
 

@@ -15,7 +15,7 @@ from ..dsl.repository import Repository
 from ..dsl.role import check_packaged_role, unpack_role
 from ..errors import TidegateError
 from ..rollout.role_play import Role
-from .options import argument_spec
+from .documentation import argument_spec
 from .role_run import handler_names, installed_version
 
 _ROOT = argument_spec("tree")["root"]["default"]

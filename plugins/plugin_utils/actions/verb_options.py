@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from .options import FALLBACK, SECRET, documented, fallbacks, paragraphs
+from .documentation import FALLBACK, SECRET, documented, fallbacks, paragraphs
 
 _COLLECTION = Path(__file__).parents[3]
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -30,11 +30,12 @@ class VerbOptions(NamedTuple):
 
 def read_verbs() -> dict[str, VerbOptions]:
     """Every verb of the collection as it is installed, in the order of their names."""
-    return {path.stem: _read_verb(path) for path in sorted((_COLLECTION / "playbooks").glob("*.yml"))}
+    return {path.stem: read_verb(path.stem) for path in sorted((_COLLECTION / "playbooks").glob("*.yml"))}
 
 
-def _read_verb(path: Path) -> VerbOptions:
-    text = path.read_text(encoding="utf-8")
+def read_verb(verb: str) -> VerbOptions:
+    """One verb of them."""
+    text = (_COLLECTION / "playbooks" / f"{verb}.yml").read_text(encoding="utf-8")
     comment = " ".join(line.removeprefix("#").strip() for line in text.splitlines() if line.startswith("#"))
     options: dict[str, Mapping[str, Any]] = {}
     for play in _load(text):

@@ -40,6 +40,9 @@ PLANNED = "planned"
 LATE_ROUND = "late_round"
 WENT_BACK = "went_back"
 
+# What the journal says when somebody asked that no further wave begins.
+HOLD_ASKED = "hold_asked"
+
 # What the journal says when the metrics that support ends with were measured.
 EXIT = "exit_criteria"
 ARMED, FIRE, WITHDRAWN = "armed", "fire", "withdrawn"

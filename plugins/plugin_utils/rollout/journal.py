@@ -21,7 +21,19 @@ from ..errors import ConflictError, NotFoundError, StateError
 from ..licence import entitlements as licences
 from . import states
 from .data_change import DataStatement, after_statement, in_doubt, no_way_back, words
-from .deployments import LATE_ROUND, PLANNED, WENT_BACK, Deployment, Run, Target, as_remark, deployment_of, rollout_to_dict, target_of
+from .deployments import (
+    HOLD_ASKED,
+    LATE_ROUND,
+    PLANNED,
+    WENT_BACK,
+    Deployment,
+    Run,
+    Target,
+    as_remark,
+    deployment_of,
+    rollout_to_dict,
+    target_of,
+)
 from .gate import GateDecision
 from .holder import Holder
 from .locks import Locks, superseded_by
@@ -662,6 +674,30 @@ class Journal(Locks):
             if forward:
                 self._move(connection, deployment, _D.HELD, now, reason)
         return forward
+
+    def ask_hold(self, rfc: str, reason: str, who: str, now: datetime) -> str:
+        """Ask whoever drives the RFC's deployment to hold at its next gate; return what the deployment is called.
+
+        Nobody's right to drive it is needed: it is a line that gates read. Raises :class:`NotFoundError` when the RFC has no deployment,
+        and :class:`ConflictError` when it does not go forward.
+        """
+        deployment = self.latest(rfc)
+        if deployment is None:
+            raise NotFoundError(f"{rfc} has no deployment; check its number, and which CMDB this is")
+        with self._cmdb.begin() as connection:
+            state = self._load(connection, deployment.id).state
+            if state not in (_D.PLANNED, _D.STAGING, _D.ACTIVATING, _D.BAKING):
+                raise ConflictError(f"{deployment.label} is {state}, so there is no further wave to hold")
+            self._append(connection, deployment.id, now, HOLD_ASKED, data={"by": who, "reason": reason})
+        return deployment.label
+
+    def asked_to_hold(self, deployment_id: int) -> str:
+        """Who asked since the deployment was held last that it holds, and why, as a sentence; empty when nobody did."""
+        of = self._t.journal.c
+        about = (of.deployment_id == deployment_id, of.host.is_(None), of.event.in_((HOLD_ASKED, str(_D.HELD))))
+        with self._cmdb.read() as connection:
+            last = connection.execute(sa.select(of.event, of.data).where(*about).order_by(of.seq.desc()).limit(1)).one_or_none()
+        return f"{last.data['by']} asked to hold it: {last.data['reason']}" if last is not None and last.event == HOLD_ASKED else ""
 
     def conclude(self, run: Run, now: datetime) -> Deployment:
         """Close a back-out that owes nothing, no data either, a rollout whose last unknown hosts were written off, or support that is over.

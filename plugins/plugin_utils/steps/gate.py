@@ -249,7 +249,7 @@ def _wave(targets: Iterable[Target], number: int) -> Wave:
 
 
 def check_start(journal: Journal, change: Change, deployment: Deployment, opens: Opens, wave: Wave) -> WaveStart:
-    """Whether the wave may start now, by what the RFC, the policy and the library say now."""
+    """Whether the wave may start now, by what people asked for, and what the RFC, the policy and the library say now."""
     unknown = "it could not be found out whether the RFC still allows the next wave"
     try:
         rfc = change.read()
@@ -257,8 +257,8 @@ def check_start(journal: Journal, change: Change, deployment: Deployment, opens:
         return WaveStart(f"{unknown}: {error}")
     if (rfc.number, rfc.digest) != (deployment.rfc, deployment.digest):
         return WaveStart(f"{unknown}: it is about something else now")
-    if rfc.on_hold:
-        return WaveStart("the RFC is on hold")
+    if asked := "the RFC is on hold" if rfc.on_hold else journal.asked_to_hold(deployment.id):
+        return WaveStart(asked)
     if rfc.state not in (SCHEDULED, IMPLEMENT):
         return WaveStart(f"the RFC is {STATES[rfc.state]}")
     if cleared_fingerprint(journal.cmdb, rfc.number) != rfc.fingerprint:

@@ -15,7 +15,8 @@ import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
-from ansible_collections.tidegate.release.plugins.plugin_utils.actions.options import documented, fallbacks, paragraphs, resolve
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.documentation import documented, fallbacks, paragraphs
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.options import resolve
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.variables import ENVIRONMENT
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -85,3 +87,21 @@ def test_a_run_that_was_ended_at_once_says_how_to_go_on(monkeypatch: pytest.Monk
     said = capsys.readouterr().out
     assert "was interrupted by SIGINT and came to no verdict" in said
     assert said.endswith("To go on:   this\n")
+
+
+def test_a_run_goes_on_when_nobody_reads_what_it_says_any_more() -> None:
+    # Ansible's thread for results ends at the first error of that kind, and its other one then waits for it for ever.
+    program = (
+        "import sys; from ansible_collections.tidegate.release.plugins.plugin_utils.actions.output import speak_at_once as begin\n"
+        "begin(); begin(); print('one'); sys.stdin.readline()\n"
+        "for _ in range(9): print('more'); print('more', file=sys.stderr)\n"
+        "sys.exit(7)"
+    )
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", program], stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout.readline() == b"one\n"
+        process.stdout.close()
+        process.stdin.close()
+        assert process.wait() == 7

@@ -1,0 +1,144 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``tidegate``: every verb, and what needs no Ansible because it only looks, as one command.
+
+A verb becomes the ansible-playbook that runs its playbook: same variables, same exit status.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..actions.verb_options import read_verb
+from ..errors import TidegateError
+from . import ansible_settings, completion, verbs
+from .arguments import add_options, long_options, split_rest, variables
+
+_LOOKS = {
+    "check": "Says what is wrong with releases, RFCs, a policy and the CMDB, and changes nothing",
+    "diff": "Says how two versions of a release in the library differ",
+    "history": "Tells what happened to hosts, or under an RFC",
+    "hold": "Asks that no further wave of an RFC's deployment begins",
+    "status": "Tells where deployments are, and what waits for a person",
+}
+# Other names for a verb, with what it is then told.
+_ALIASES = {"resume": "deploy", "try": "verify"}
+_SAID = {
+    "resume": "Goes on with a deployment that is held, as deploy does",
+    "try": "Tries the release in a directory, which need not be archived, on lab hosts",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status: 0 when all that was asked for is so, 1 for an error, 2 for a command that is none."""
+    given, rest = split_rest(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _run(given, rest)
+    except TidegateError as error:
+        print(f"tidegate: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # of ``tidegate status | head``
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(given: list[str], rest: list[str]) -> int:
+    names = verbs.verb_names()
+    if not given or given[0] in ("-h", "--help"):
+        print(overview(names))
+        return 0
+    name, own = given[0].replace("-", "_") if given[0][:1] != "-" else given[0], given[1:]
+    if name == "--version":
+        print(f"tidegate.release {verbs.version()}")
+        return 0
+    if name == "completion":
+        parser = argparse.ArgumentParser("tidegate completion", description="Prints the completion for a shell.")
+        parser.add_argument("shell", choices=completion.SHELLS)
+        print(completion.script(parser.parse_args(own).shell, {**_options_of_looks(), **verbs.option_names(names, _ALIASES)}))
+        return 0
+    if name in _LOOKS:
+        from . import look  # noqa: PLC0415 - a verb needs none of what it imports
+
+        add, act = look.LOOKS[name]
+        parser = argparse.ArgumentParser(f"tidegate {name}", description=f"{_LOOKS[name]}.", allow_abbrev=False)
+        add(parser)
+        if rest:
+            parser.error("-- is for verbs: what is behind it goes to ansible-playbook")
+        return act(parser.parse_args(own))
+    if (_ALIASES.get(name, name)) not in names:
+        near = verbs.nearest(name, [*names, *_LOOKS, *_ALIASES, "completion"])
+        raise TidegateError(f"{name!r:.40} is no verb{f'; did you mean {near}?' if near else ''}; tidegate --help lists them")
+    return _play(name, own, rest)
+
+
+def _play(name: str, own: list[str], rest: list[str]) -> int:
+    verb = _ALIASES.get(name, name)
+    about = read_verb(verb)
+    parser = argparse.ArgumentParser(
+        f"tidegate {name}", description=_SAID.get(name, about.description).replace("%", "%%"), allow_abbrev=False
+    )
+    parser.epilog = (
+        "What is behind -- goes to ansible-playbook as it is. Secrets are never arguments: set the variables of the environment."
+    )
+    add_options(parser, verb, about.options)
+    add_ansible(parser)
+    asked = parser.parse_args(own)
+    told = variables(asked)
+    if name == "try":
+        told.setdefault("tidegate_release", told.pop("tidegate_rfc", "."))
+    settings = ansible_settings.missing_settings(os.environ, ansible_settings.configured_options(os.environ, Path.cwd()))
+    return verbs.play(verb, [*ansible_arguments(asked), *(["-e", json.dumps(told)] if told else []), *rest], settings)
+
+
+def add_ansible(parser: argparse.ArgumentParser) -> None:
+    """The few of ansible-playbook's own options that nearly everybody uses."""
+    group = parser.add_argument_group("Ansible")
+    group.add_argument("-i", "--inventory", action="append", default=[], help="inventory, such as cmdb.yml; can be given several times")
+    group.add_argument("-l", "--limit", help="only these hosts, where the verb can do that")
+    group.add_argument("-C", "--check", action="store_true", help="say what would be done, and change nothing")
+    group.add_argument("-D", "--diff", action="store_true", help="show what changes in files and records")
+    group.add_argument("-e", "--extra-vars", action="append", default=[], help="further variables, as NAME=VALUE, JSON or @FILE")
+    group.add_argument("-v", "--verbose", action="count", default=0, help="show what Ansible does; more with each v")
+
+
+def ansible_arguments(given: argparse.Namespace) -> list[str]:
+    """What :func:`add_ansible` parsed, as arguments of ansible-playbook."""
+    found = [part for value in given.inventory for part in ("-i", value)]
+    found += ["-l", given.limit] if given.limit is not None else []
+    found += ["--check"] if given.check else []
+    found += ["--diff"] if given.diff else []
+    found += [f"-{'v' * given.verbose}"] if given.verbose else []
+    return found + [part for value in given.extra_vars for part in ("-e", value)]
+
+
+def overview(names: Sequence[str]) -> str:
+    """What ``tidegate --help`` prints."""
+    said = _LOOKS | _SAID | {"completion": "Prints the completion for a shell"}
+    said |= {name: verbs.sentence(name) for name in names}
+    width = max(map(len, said))
+    lines = [f"  {name:{width}}  {text.split('. ')[0].rstrip('.')}" for name, text in sorted(said.items())]
+    usage = "usage: tidegate VERB [OPTIONS] [-- OPTIONS OF ANSIBLE-PLAYBOOK]"
+    return "\n".join([usage, "", *lines, "", "tidegate VERB --help lists the options of one."])
+
+
+def _options_of_looks() -> dict[str, list[str]]:
+    from . import look  # noqa: PLC0415 - as above
+
+    found = {}
+    for name, (add, _act) in look.LOOKS.items():
+        parser = argparse.ArgumentParser(add_help=False)
+        add(parser)
+        found[name] = long_options(parser)
+    return found | {"completion": list(completion.SHELLS)}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
