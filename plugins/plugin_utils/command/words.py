@@ -67,10 +67,10 @@ def _deployment(one: Mapping[str, Any], *, waves: bool) -> Iterator[str]:
     for wave in one["waves"] if waves else ():
         states = Counter(result["state"] for result in wave["results"].values())
         gate = f", gate {words(wave['gate'])}{': ' + wave['reason'] if wave['reason'] else ''}" if wave["gate"] else ""
-        yield one_line(f"  wave {wave['number']} of {len(one['waves'])} {words(wave['state'])}: {_counts(states)}{gate}")
+        yield "  " + one_line(f"wave {wave['number']} of {len(one['waves'])} {words(wave['state'])}: {_counts(states)}{gate}")
         for host, result in wave["results"].items():
             if result["detail"]:
-                yield one_line(f"    {host} {words(result['state'])}: {result['detail'].splitlines()[0]}")
+                yield "    " + one_line(f"{host} {words(result['state'])}: {result['detail'].splitlines()[0]}")
 
 
 def _counts(states: Mapping[str, int]) -> str:
