@@ -54,8 +54,8 @@ def test_a_newcomer_gets_a_first_release_live(fleet: Fleet, tmp_path: Path, home
     checkout = tmp_path / "checkout"
     shutil.copytree(ROOT, checkout, ignore=shutil.ignore_patterns(".venv", "build", ".git", ".tox", ".*_cache"))
     (checkout / "cmdb.yml").write_text(next(block for block in blocks("yaml", guide) if block.startswith("# cmdb.yml")))
-    install, enter, archive, deploy = (block.replace(EXAMPLE_ADDRESS, address) for block in blocks("console", guide))
-    script = f"set -euo pipefail\n{install}\n{enter}\n{archive.strip()} | tee archived.log\n{RAISE}\n{deploy}"
+    install, enter, archive, deploy, look = (block.replace(EXAMPLE_ADDRESS, address) for block in blocks("console", guide))
+    script = f"set -euo pipefail\n{install}\n{enter}\n{archive.strip()} | tee archived.log\n{RAISE}\n{deploy}\n{look}"
     now = datetime.now(UTC).replace(microsecond=0)
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "TIDEGATE_", "VIRTUAL_ENV", "PYTHON"))},

@@ -8,14 +8,18 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+COLLECTION = "ansible_collections/tidegate/release/"
 
 
 @pytest.fixture(scope="module")
@@ -110,3 +114,34 @@ def test_another_copy_that_ansible_takes_first_is_named(
 def test_it_can_be_run_from_anywhere(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, str(ROOT / "tools" / "install.py"), "--help"], cwd=tmp_path, check=False, capture_output=True)
     assert done.returncode == 0
+
+
+def test_pip_brings_the_command_and_the_collection_with_it(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    elsewhere = shutil.ignore_patterns(".*", "build", "tests", "collections")
+    shutil.copytree(ROOT, source, ignore=lambda folder, names: elsewhere(folder, names) if Path(folder) == ROOT else set())
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)], cwd=source, check=True, capture_output=True
+    )
+    (wheel,) = tmp_path.glob("tidegate-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        about = archive.read(next(name for name in names if name.endswith("/METADATA"))).decode()
+        archive.extractall(tmp_path / "there")
+    inside = {name.removeprefix(COLLECTION) for name in names if name.startswith(COLLECTION)}
+    wanted = set(git(ROOT, "ls-files", "--cached", "--others", "--exclude-standard").splitlines())
+    shipped = {name for name in wanted if name.partition("/")[0] in {part.partition("/")[0] for part in inside}}
+    assert inside == shipped
+    assert "__pycache__" not in " ".join(names)
+    needed = set(re.findall(r"(?m)^Requires-Dist: ([\w.-]+)", about))
+    assert {"ansible-core", "sqlalchemy", "psycopg"} <= {name.lower() for name in needed}
+    assert "Provides-Extra: postgres" in about
+    program = "from ansible_collections.tidegate.release.plugins.plugin_utils.command.main import main; main(['--version'])"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "there")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "tidegate.release 0.1.0\n"

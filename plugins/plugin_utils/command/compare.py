@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..dsl.package import Package
-from ..dsl.payload import visible
+from ..report.progress import one_line
+
+if TYPE_CHECKING:
+    from ..dsl.package import Package
 
 _OF_FILES = ("type", "mode", "size", "target", "sha256")  # the last one is told by words
 
@@ -21,7 +23,7 @@ def differences(one: Package, other: Package) -> Iterator[str]:
         was, now = ({entry.path: {key: getattr(entry, key) for key in _OF_FILES} for entry in tree} for tree in trees)
         for path in sorted(was.keys() | now.keys()):
             if was.get(path) != now.get(path):
-                yield f"{_sign(path, was, now)} {what} {visible(path)}{_change(was.get(path), now.get(path))}"
+                yield f"{_sign(path, was, now)} {what} {one_line(path)}{_change(was.get(path), now.get(path))}"
 
 
 def _keys(where: str, was: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:

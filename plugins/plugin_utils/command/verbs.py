@@ -44,9 +44,11 @@ def play(verb: str, arguments: Sequence[str], settings: Mapping[str, str]) -> No
 
 
 def version() -> str:
-    """The version of the collection that this file is of."""
-    manifest = _COLLECTION / "MANIFEST.json"
-    return str(json.loads(manifest.read_text(encoding="utf-8"))["collection_info"]["version"]) if manifest.is_file() else "of a checkout"
+    """The version of the collection that this file is of: Galaxy writes a manifest, pip leaves ``galaxy.yml``."""
+    manifest, galaxy = _COLLECTION / "MANIFEST.json", _COLLECTION / "galaxy.yml"
+    if manifest.is_file():
+        return str(json.loads(manifest.read_text(encoding="utf-8"))["collection_info"]["version"])
+    return next(line.split()[1] for line in galaxy.read_text(encoding="utf-8").splitlines() if line.startswith("version:"))
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..report.model import Report
 from ..report.progress import counted, one_line, words
 from ..rollout.states import DeploymentState
+
+if TYPE_CHECKING:
+    from ..report.model import Report
 
 _D = DeploymentState
 _GOING = frozenset({_D.PLANNED, _D.STAGING, _D.ACTIVATING, _D.BAKING, _D.BACKING_OUT})
