@@ -20,6 +20,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb import engin
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import create_library
 from documents import open_rfc, write_document
+from older_cmdb import enter_in_older
 from past import history
 from told import tell, told
 
@@ -133,7 +134,9 @@ def test_a_relative_path_starts_at_the_inventory_file(bench: Bench) -> None:
 def test_no_attribute_is_ever_templated(bench: Bench, value: object, cached: bool) -> None:
     bench.put({"name": "web1", "site": PAYLOAD, "attributes": {"motd": value, "ansible_connection": "local"}})
     cache = {"cache": True, "cache_plugin": "ansible.builtin.jsonfile", "cache_connection": str(bench.path / "cache")} if cached else {}
-    config = bench.config(keyed_groups=[{"key": "tidegate_ci.site"}], compose={"composed": "motd"}, **cache)
+    config = bench.config(
+        keyed_groups=[{"key": "tidegate_ci.site"}], compose={"composed": "motd"}, connection_variables=["ansible_connection"], **cache
+    )
     for _run in range(2 if cached else 1):
         message = json.dumps({"msg": "{{ motd }} {{ composed }} {{ tidegate_ci }}"})
         done = bench.run("ansible", "web1", "-i", config, "-m", "ansible.builtin.debug", "-a", message)
@@ -156,11 +159,11 @@ def test_cis_of_other_classes_are_no_hosts_and_break_no_inventory(bench: Bench) 
 
 def test_a_ci_that_lacks_what_an_expression_needs_is_named_with_its_class_and_a_remedy(bench: Bench) -> None:
     bench.put({"name": "web1", "attributes": {"ansible_host": "192.0.2.1"}})
-    bench.put(*({"name": f"odd{n}", "class": "coffee"} for n in range(7)))
+    bench.put(*({"name": f"odd{n}", "class": "switch"} for n in range(7)))
     done = bench.run("ansible-inventory", "--list", "-i", bench.config(compose={"tidegate_settings": "{'address': ansible_host}"}))
     assert done.returncode == 4
     assert done.stdout == ""
-    assert "so it is for odd0 (coffee), odd1 (coffee), odd2 (coffee), odd3 (coffee), odd4 (coffee) and 2 more" in done.stderr
+    assert "so it is for odd0 (switch), odd1 (switch), odd2 (switch), odd3 (switch), odd4 (switch) and 2 more" in done.stderr
     assert "host_classes" in done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
 
@@ -190,7 +193,12 @@ def test_names_that_ansible_has_for_itself_are_no_host_variables_and_nothing_war
     ]
     (bench.path / "play.yml").write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tags": "x", "tasks": tasks}]))
     groups = [{"key": "tidegate_ci.site", "prefix": "site"}, {"key": "tidegate_ci.attributes.serial", "prefix": "serial"}]
-    done = bench.run("ansible-playbook", "play.yml", "-i", bench.config(keyed_groups=groups))
+    done = bench.run(
+        "ansible-playbook",
+        "play.yml",
+        "-i",
+        bench.config(keyed_groups=groups, connection_variables=["ansible_connection", "ansible_python_interpreter"]),
+    )
     assert done.returncode == 0, done.stdout
     assert "WARNING" not in done.stdout + done.stderr
     assert "web1 [0, 1] 7" in done.stdout
@@ -320,7 +328,7 @@ def _read_with_everything(bench: Bench, monkeypatch: pytest.MonkeyPatch, state: 
     if state != "absent":
         with monkeypatch.context() as patched:
             patched.setattr(upgrade, "HEAD", "0004" if state == "older" else upgrade.HEAD)
-            bench.put({"name": "web1", "class": "server"})
+            enter_in_older(bench.url) if state == "older" else bench.put({"name": "web1", "class": "server"})
     create_library(str(bench.path / "dsl"))
     write_document(bench.path / "rfc.yml", open_rfc("CHG0001", "1", "sha256:" + "0" * 64, scope="[]", approvals=[]))
     monkeypatch.setenv("TIDEGATE_DSL", str(bench.path / "dsl"))
@@ -349,10 +357,12 @@ def _read_with_everything(bench: Bench, monkeypatch: pytest.MonkeyPatch, state: 
 def test_the_upgrade_is_a_verb_of_its_own_with_a_check_mode(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(upgrade, "HEAD", "0001")
-        bench.put({"name": "web1"})
+        enter_in_older(bench.url, "coffee", ansible_host="192.0.2.1", ansible_become=True)
     before = _stored(bench)
     done = bench.run("ansible-playbook", "tidegate.release.cmdb_upgrade", "--check")
     assert done.returncode == 0, done.stdout
+    assert "the model of CIs does not have class 'coffee' of 1 CI; all of it stays as it is" in " ".join(done.stdout.split())
+    assert "ansible_become of CIs says how Ansible connects" in " ".join(done.stdout.split())
     assert f"would be upgraded from revision 0001 to {upgrade.HEAD}; make a backup" in done.stdout
     assert _stored(bench) == before
     done = bench.run("ansible-playbook", "tidegate.release.cmdb_upgrade")
