@@ -31,7 +31,7 @@ class ActionModule(TidegateAction):
         return {"changed": False, "cis": list(by_name.values())}
 
 
-def _servicenow(status: str) -> dict[str, int]:
-    """The fields that a CI's status is in ServiceNow."""
-    meaning = STATUSES[status]
-    return {"install_status": meaning.install_status, "operational_status": meaning.operational_status}
+def _servicenow(status: str) -> dict[str, int | None]:
+    """The fields that a CI's status is in ServiceNow; none of one that means nothing."""
+    meaning = STATUSES.get(status)
+    return {"install_status": meaning and meaning.install_status, "operational_status": meaning and meaning.operational_status}

@@ -34,7 +34,10 @@ class ActionModule(TidegateAction):
         url, dry_run = required_setting(options, "cmdb"), bool(self._task.check_mode)
         note = note_of(options["number"], options["reason"])
         wanted = None if options["src"] is None else load_team_model(options["src"])
-        with Cmdb.open(url) as cmdb, cmdb.read() if wanted is None or dry_run else cmdb.begin() as connection:
+        with (
+            Cmdb.open(url, create=wanted is not None and not dry_run) as cmdb,
+            cmdb.read() if wanted is None or dry_run else cmdb.begin() as connection,
+        ):
             before = own_document(connection)
             after = before if wanted is None else wanted
             changed = before != after

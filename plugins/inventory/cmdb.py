@@ -12,9 +12,9 @@ version_added: 0.1.0
 description:
   - Every CI of the CMDB that is a host, or those of them that O(query) picks, becomes a host in the group V(all). Its attributes become
     host variables.
-  - Hosts are the CIs with the status V(installed) or V(maintenance), of the classes that C(host_classes) of the policy names. Where it names
-    none, they are those of classes that are hosts in the model of CIs, see M(tidegate.release.cmdb_model), and of none and of classes
-    that it does not have.
+  - Hosts are the CIs with the status V(installed) or V(maintenance), of the classes that C(host_classes) of the policy names. Where it
+    names none, they are those of classes that are hosts in the model of CIs, see M(tidegate.release.cmdb_model), and of none and of
+    classes that it does not have.
   - The host variable C(tidegate_ci) holds the CI itself, C(name), C(class), C(site), C(environment), C(status), C(owned_by),
     C(support_group), C(location), C(time_zone), C(revision) and C(installations), the latter by release, each with C(version) and
     C(digest).
@@ -123,6 +123,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.actions.options i
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.hosts import described, is_host, says_how_to_connect
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.model import CiModel
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.upgrade import HEAD
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.load import load_host_classes
@@ -203,7 +204,10 @@ class InventoryModule(VariableOptions, BaseInventoryPlugin, Constructable, Cache
         return load_host_classes(_beside(path, policy) if given else policy)
 
     def _cis(self, path: str, given: bool, cached: bool) -> tuple[list[dict[str, Any]], CiModel]:
-        """The picked CIs, and the model that says which of them are hosts; ``given``: the inventory file names the CMDB, ``cached``: Ansible allows to read the cache."""
+        """The picked CIs, and the model that says which of them are hosts.
+
+        ``given``: the inventory file names the CMDB, ``cached``: Ansible allows to read the cache.
+        """
         query = self.get_option("query")
         url = required_setting({"cmdb": self.get_option("cmdb")}, "cmdb")
         if given and "://" not in url:
@@ -213,7 +217,7 @@ class InventoryModule(VariableOptions, BaseInventoryPlugin, Constructable, Cache
             if not self.get_option("cache"):
                 return cmdb.query(query, connection), model
             # Both are JSON in a string: a cache plugin's own way of writing may give a hostile attribute a meaning when it reads it back.
-            state = json.dumps([cmdb.label, query, cmdb.marker(connection)])
+            state = json.dumps([cmdb.label, query, cmdb.marker(connection), HEAD])  # an upgrade changes what CIs look like
             key = self.get_cache_key(path)
             kept = self.cache.get(key) if cached else None
             if kept is None or kept["state"] != state:

@@ -303,6 +303,9 @@ READING: dict[str, dict[str, Any]] = {
     "cmdb_ci": {"name": "web2"},
     "cmdb_ci_info": {},
     "cmdb_history_info": {"names": ["web1"]},
+    "cmdb_impact": {"names": ["web1"]},
+    "cmdb_model": {},
+    "cmdb_relation": {"relations": [{"source": "web1", "kind": "uses", "target": "web1"}], "state": "absent"},
     "licence": {"name": "acme", "product": "acme", "seats": 1},
     "licence_info": {},
     "report": {"dest": "report"},
@@ -419,3 +422,62 @@ def test_cmdb_ci_info_gives_installations_and_relations(on_both: Bench) -> None:
     assert web1["relations"] == uses
     said = on_both.module("cmdb_ci_info", query="[?site=='ams'].name", names=["db1"])
     assert [(ci["name"], ci["relations"]) for ci in said["cis"]] == [("db1", uses)]
+
+
+def test_cis_are_written_under_an_rfc_by_who_launched_the_job(bench: Bench) -> None:
+    bench.put({"name": "web1", "attributes": {"rack": 7, "old": 1}}, {"name": "rack7", "class": "rack"})
+    (bench.path / "model.yml").write_text("schema: 1\nclasses: {kiln: {host: true}}\n")
+    write = {"name": "web1", "attributes": {"bios": "2", "old": None}, "revision": 1, "number": "CHG7", "reason": "read it"}
+    relation = {"relations": [{"source": "web1", "kind": "stands_in", "target": "rack7"}]}
+    steps = {
+        "relate": {"tidegate.release.cmdb_relation": relation},
+        "again": {"tidegate.release.cmdb_relation": relation},
+        "hit": {"tidegate.release.cmdb_impact": {"names": ["rack7"]}},
+        "would": {"tidegate.release.cmdb_model": {"src": "model.yml"}, "check_mode": True},
+        "model": {"tidegate.release.cmdb_model": {"src": "model.yml"}},
+        "kiln": {"tidegate.release.cmdb_ci": {"name": "k1", "class": "kiln", "status": "planned", "time_zone": "Europe/Berlin"}},
+        "past": {"tidegate.release.cmdb_history_info": {"number": "CHG7"}},
+        "stale": {"tidegate.release.cmdb_ci": write},
+        "ghost": {"tidegate.release.cmdb_impact": {"names": ["ghost"]}},
+        "cis": {"tidegate.release.cmdb_ci_info": {}},
+    }
+    tasks = [
+        {**task, "register": name, "ignore_errors": True} for name, task in ({"write": {"tidegate.release.cmdb_ci": write}} | steps).items()
+    ]
+    keys = ("write", *steps)
+    tasks.append(tell("{" + ", ".join(f"'{key}': {key}" for key in keys) + "}"))
+    play = {"hosts": "localhost", "gather_facts": False, "vars": {"awx_user_name": "alice {{ x }}"}, "tasks": tasks}
+    (bench.path / "play.yml").write_text(yaml.safe_dump([play]))
+    done = bench.run("ansible-playbook", "play.yml")
+    assert done.returncode == 0, done.stdout
+    said = told(done.stdout)
+    assert (said["write"]["updated"], said["write"]["revisions"]) == (["web1"], {"web1": 2})
+    assert (said["relate"]["changed"], said["again"]["changed"]) == (True, False)
+    assert said["hit"]["hits"] == [{"name": "web1", "hops": 1, "chain": ["web1 stands_in rack7"]}]
+    assert (said["would"]["changed"], said["model"]["changed"], said["kiln"]["created"]) == (True, True, ["k1"])
+    (line,) = said["past"]["history"]
+    assert line["actor"].startswith("alice {{ x }} (")
+    assert (line["ci"], line["number"], line["reason"], line["revision"]) == ("web1", "CHG7", "read it", 2)
+    assert "web1 is of revision 3 and not 1: alice" in said["stale"]["msg"]
+    assert "has no CI ghost" in said["ghost"]["msg"]
+    k1, _rack7, web1 = said["cis"]["cis"]
+    assert (web1["attributes"], web1["revision"], web1["install_status"]) == ({"rack": 7, "bios": "2"}, 3, 1)
+    assert (k1["status"], k1["operational_status"], k1["time_zone"]) == ("planned", 2, "Europe/Berlin")
+    assert bench.hosts() == ["web1"]
+
+
+def test_how_ansible_connects_is_taken_only_from_what_the_file_lists(bench: Bench) -> None:
+    attributes = {
+        "ansible_host": "192.0.2.1",
+        "ansible_port": 22,
+        "ansible_user": "me",
+        "ansible_connection": "local",
+        "ansible_become": True,
+    }
+    bench.put({"name": "web1", "attributes": attributes})
+    (variables,) = bench.inventory()["_meta"]["hostvars"].values()
+    assert {"ansible_host", "ansible_port", "ansible_user"} == {name for name in variables if name.startswith("ansible_")}
+    assert variables["tidegate_ci"]["attributes"].keys() == {"ansible_connection", "ansible_become"}
+    (variables,) = bench.inventory(connection_variables=["ansible_become"])["_meta"]["hostvars"].values()
+    assert variables["ansible_become"] is True
+    assert "ansible_connection" not in variables

@@ -57,8 +57,8 @@ def test_what_is_against_the_model_is_refused_with_all_faults_and_nothing_is_wri
     assert said.splitlines() == [
         "CI new: the model has no class 'nonsense'; add it to the classes of the team's model with tidegate.release.cmdb_model",
         "CI WEB1: web1 is a CI too, and they differ in case only; write web1 if it is the same, or give another name",
-        "CI new: its serial is that of web1 too, 's1'; correct one of them, write web1 if they are the same, or set its status to retired if "
-        "it is gone",
+        "CI new: its serial is that of web1 too, 's1'; correct one of them, write web1 if they are the same, "
+        "or set its status to retired if it is gone",
         "relation vm1 huhs srv1: the model has no kind 'huhs'; add it to the kinds of the team's model with tidegate.release.cmdb_model",
         "relation srv1 runs_on vm1: it closes a circle, srv1 -> vm1 -> srv1; leave out one of these relations",
         "CI new: there is no time zone 'Mars/Olympus'; write it like Europe/Berlin",

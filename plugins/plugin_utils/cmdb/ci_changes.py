@@ -51,6 +51,12 @@ STATUSES: Mapping[str, CiStatus] = {
 }
 
 
+def is_live(ci: Mapping[str, Any]) -> bool:
+    """Whether a CI is in use; so is one whose status means nothing, for nobody may lose a host by that."""
+    known = STATUSES.get(ci.get("status", STATUS))
+    return known is None or known.live
+
+
 @dataclass
 class PutResult:
     """What a put did, or would do: names by outcome, and for each changed CI its state before (``None``: new) and after."""

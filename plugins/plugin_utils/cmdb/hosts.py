@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from .ci_changes import STATUSES
+from .ci_changes import is_live
 from .model import CiModel
 
 _ADDRESS = frozenset({"ansible_host", "ansible_port", "ansible_user"})
@@ -20,7 +20,7 @@ def is_host(ci: Mapping[str, Any], host_classes: Collection[str], model: CiModel
 
     A class that the model does not have is one of hosts: a host that the inventory lacks does more harm than a CI too many.
     """
-    if not STATUSES[ci["status"]].live:
+    if not is_live(ci):
         return False
     if host_classes:
         return (ci["class"] or "").casefold() in {one.casefold() for one in host_classes}
@@ -36,5 +36,5 @@ def says_how_to_connect(attribute: str) -> bool:
 
 def described(ci: Mapping[str, Any]) -> str:
     """A CI's name and class, and its status where it is not live, for a sentence."""
-    status = "" if STATUSES[ci["status"]].live else f", {ci['status']}"
+    status = "" if is_live(ci) else f", {ci['status']}"
     return f"{ci['name']} ({ci['class'] or 'no class'}{status})"

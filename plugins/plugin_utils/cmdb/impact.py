@@ -9,6 +9,7 @@ import contextlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from .model import BOTH, SOURCE, TARGET, CiModel
 from .schema import schema
@@ -32,7 +33,7 @@ def impact(
 ) -> dict[str, Hit]:
     """The CIs that are hit by what happens to ``names``, each by the shortest chain; ``names`` themselves are not among them.
 
-    ``hops``: how far at most. ``upstream``: those by which ``names`` are hit. A kind of relation that the model does not have hits both ends.
+    ``hops``: how far at most. ``upstream``: those by which ``names`` are hit. A kind that the model does not have hits both ends.
     Names that the CMDB does not have hit nobody.
     """
     ci = schema().ci.c
@@ -77,12 +78,10 @@ def _steps(connection: sa.Connection, model: CiModel, frontier: Collection[int],
                 yield target, source, kind, False
 
 
-def _numbered(
-    select: sa.Select[tuple[int, str]] | sa.Select[tuple[int, int, str]], column: sa.ColumnElement[int]
-) -> sa.Select[tuple[int, int, str]]:
-    return select.where(column.in_(sa.bindparam("ids", expanding=True, literal_execute=True)))  # type: ignore[return-value]  # of either
+def _numbered(select: sa.Select[Any], column: sa.ColumnElement[int]) -> sa.Select[Any]:
+    return select.where(column.in_(sa.bindparam("ids", expanding=True, literal_execute=True)))
 
 
-def _chunks(entries: Iterable[int] | Iterable[str]) -> Iterator[list[int] | list[str]]:
+def _chunks(entries: Iterable[Any]) -> Iterator[list[Any]]:
     listed = sorted(entries)
     return (listed[start : start + _CHUNK] for start in range(0, len(listed), _CHUNK))

@@ -60,7 +60,7 @@ class CiModel:
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class AroundPut:
     """What the CMDB has besides the CIs that are written: ``names`` of all CIs by their case-folded name, ``others`` that have an attribute
     which is unique, the ``classes`` of those that relations lead to, ``relations`` of CIs whose class changes, and the ``edges`` of acyclic
     kinds that can be reached from new ones."""
@@ -79,7 +79,7 @@ def class_key(name: str | None) -> str:
 
 
 def build_model(*documents: Mapping[str, Any]) -> CiModel:
-    """The model that the documents make, each on top of those before: keys that a later one gives of a class or a kind replace earlier ones."""
+    """The model that the documents make, each on top of those before: a key that a later one gives of a class or a kind replaces theirs."""
     classes: dict[str, dict[str, Any]] = {}
     kinds: dict[str, dict[str, Any]] = {}
     unique: frozenset[str] = frozenset()
@@ -118,7 +118,7 @@ def class_changes(result: PutResult) -> list[str]:
     return [name for name, (before, after) in result.diffs.items() if before is not None and before["class"] != after["class"]]
 
 
-def faults_of_put(model: CiModel, result: PutResult, around: Surroundings) -> list[Problem]:
+def faults_of_put(model: CiModel, result: PutResult, around: AroundPut) -> list[Problem]:
     """Everything that a put would bring into the CMDB against the model. What was wrong before it, and is left as it is, is none."""
     problems = [problem for name, (before, after) in result.diffs.items() for problem in _own_faults(model, name, before, after)]
     names = dict(around.names)
@@ -146,8 +146,10 @@ def faults_of_relations(
     edges: Collection[Triple] = (),
     kept: Collection[Triple] = (),
 ) -> list[Problem]:
-    """What is against the model of ``new`` relations, between CIs of these ``classes``; ``edges``: others of acyclic kinds, which may close a
-    circle. ``kept``: relations that are there, of which only the ends are looked at."""
+    """What is against the model of ``new`` relations, between CIs of these ``classes``.
+
+    ``edges``: others of acyclic kinds, which may close a circle. ``kept``: relations that are there; only their ends are looked at.
+    """
     problems = []
     for triple in sorted({*new, *kept}):
         source, target, kind = triple
@@ -166,7 +168,7 @@ def faults_of_relations(
 
 
 def values_of(ci: Mapping[str, Any], attribute: str) -> set[str]:
-    """What a CI has of a unique attribute, as it is compared: without case and outer spaces, each entry of a list; nothing for an empty one."""
+    """What a CI has of a unique attribute, as it is compared: without case and outer spaces, each entry of a list."""
     value = ci["attributes"].get(attribute)
     entries = value if isinstance(value, list) else [value]
     plain = (str(entry) for entry in entries if isinstance(entry, str | int | float) and not isinstance(entry, bool))

@@ -19,8 +19,8 @@ from ..errors import ConflictError, DocumentError, NotFoundError, Problem, State
 from . import ci_changes, sqlite, upgrade
 from . import engine as database
 from . import model as rules
-from .ci_changes import STATUSES, PutResult, Triple
-from .model import CiModel, Surroundings
+from .ci_changes import PutResult, Triple, is_live
+from .model import AroundPut, CiModel
 from .query import pick
 from .schema import schema
 from .team_model import model_in, shipped_model
@@ -450,7 +450,7 @@ class Cmdb:
         ends = {name for source, target, _kind in {*new, *kept} for name in (source, target)} - result.diffs.keys()
         ci = schema().ci.c
         names = connection.scalars(sa.select(ci.name)) if result.created else ()
-        around = Surroundings(
+        around = AroundPut(
             {name.casefold(): name for name in names},
             _having(connection, rules.needed_uniques(model, result)),
             {row["name"]: row["class"] for row in _by_name(connection, sa.select(ci.name, ci.class_.label("class")), ends)},
@@ -537,11 +537,14 @@ class Cmdb:
 
 def put_into_none(rows: Sequence[Mapping[str, Any]], *, merge: bool = False) -> PutResult:
     """What :meth:`Cmdb.put_cis` would do where there is no CMDB yet, so that every CI is new; raises what that would."""
-    result = ci_changes.plan({}, ci_changes.checked(rows), merge=merge)
+    wanted = ci_changes.checked(rows)
+    if stale := [row["name"] for row in wanted if row.get("revision")]:
+        raise ConflictError(f"{', '.join(stale)} is not in the CMDB, and a revision of it was given; leave that out for a new CI")
+    result = ci_changes.plan({}, wanted, merge=merge)
     targets = {entry["target"] for _before, after in result.diffs.values() for entry in after.get("relations", ())}
     if missing := sorted(targets - result.diffs.keys()):
         raise NotFoundError(f"the CMDB has no CI {', '.join(missing)}; put them there with tidegate.release.cmdb_ci")
-    if problems := rules.faults_of_put(shipped_model(), result, Surroundings()):
+    if problems := rules.faults_of_put(shipped_model(), result, AroundPut()):
         raise DocumentError(problems)
     return result
 
@@ -559,7 +562,7 @@ def _ci_columns() -> sa.Select[Any]:
 
 def _ends(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> bool:
     """Whether a CI that was live is so no more."""
-    return before is not None and STATUSES[before["status"]].live and not STATUSES[after["status"]].live
+    return before is not None and is_live(before) and not is_live(after)
 
 
 def _in_use(reasons: Iterable[str]) -> str:
@@ -602,8 +605,8 @@ def _reachable(connection: sa.Connection, model: CiModel, new: Iterable[Triple])
     for _source, end, kind in new:
         if kind in model.kinds and model.kinds[kind].acyclic:
             starts.setdefault(kind, set()).add(end)
-    for kind, frontier in starts.items():
-        seen = set(frontier)
+    for kind, ends in starts.items():
+        frontier, seen = ends, set(ends)
         while frontier:
             rows = _by_name(connection, columns.where(tables.relation.c.kind == kind), frontier, source.c.name)
             found |= {(row["source"], row["target"], kind) for row in rows}

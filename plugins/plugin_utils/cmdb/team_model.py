@@ -29,6 +29,7 @@ with contextlib.suppress(ImportError):
 
 SHIPPED = Path(__file__).parent / "model.yml"
 _EVENT = "model set"
+_REACHING = "{} of CIs says how Ansible connects; it becomes a host variable only where the inventory file lists it in connection_variables"
 _ONLY = 1  # the id of the row
 
 
@@ -118,14 +119,7 @@ def notes_on_upgrade(connection: sa.Connection, model: CiModel) -> list[str]:
     reaching = sorted({name for attributes in rows for name in attributes if says_how_to_connect(name)})
     return [
         *([not_in_model(unknown)] if unknown else []),
-        *(
-            [
-                f"{', '.join(reaching)} of CIs says how Ansible connects; it becomes a host variable only where the inventory file lists it in "
-                "connection_variables"
-            ]
-            if reaching
-            else []
-        ),
+        *([_REACHING.format(", ".join(reaching))] if reaching else []),
     ]
 
 

@@ -43,8 +43,8 @@ class RevisionError(TidegateError):
 
 @dataclass(frozen=True)
 class Upgrade:
-    """What an upgrade did, or would do: the revisions before and after, what the CMDB is called, and sentences on what of it means something
-    else than before."""
+    """What an upgrade did, or would do: the revisions before and after, what the CMDB is called, and sentences on what means something else
+    than before."""
 
     label: str
     before: str

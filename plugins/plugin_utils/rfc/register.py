@@ -170,7 +170,8 @@ def overlapping(cmdb: Cmdb, rfc: Rfc, cis: Collection[str], instead: Collection[
 
     ``instead``: changes that are about to be entered or cancelled, in place of those of their numbers in the register.
 
-    They do at one of ``cis``, or at a CI that hits one or is hit by one, over however many relations. A deployment that is open meets nobody at hosts that it has given up.
+    They do at one of ``cis``, or at a CI that hits one or is hit by one, over however many relations. A deployment that is open meets
+    nobody at hosts that it has given up.
     """
     numbers = {rfc.number, *(other.number for other in instead)}
     others = [other for other in planned(cmdb, rfc.start_date, rfc.end_date) if other.number not in numbers]

@@ -29,8 +29,10 @@ _LONGEST_USER = 150
 
 
 def this_user(variables: Mapping[str, Any] | None = None) -> str:
-    """Who runs this, as the history names people without a key: the user of AWX or Tower, where their ``variables`` name one, and in brackets
-    whom the process belongs to, which is all that this machine can vouch for.
+    """Who runs this, as the history names people without a key.
+
+    Where the ``variables`` of AWX or Tower name a user it is that one, and in brackets whom the process belongs to, which is all that this
+    machine can vouch for.
 
     Raises :class:`TidegateError` when such a name can't be one.
     """

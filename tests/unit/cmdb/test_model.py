@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.ci_changes import PutResult, Triple, checked, plan
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.model import (
+    AroundPut,
     CiModel,
-    Surroundings,
     build_model,
     class_key,
     faults_of_put,
@@ -31,8 +31,8 @@ def put(*rows: Mapping[str, Any], current: Mapping[str, Mapping[str, Any]] | Non
     return plan(current or {}, checked(rows))
 
 
-def said(result: PutResult, around: Surroundings = Surroundings(), model: CiModel | None = None) -> list[str]:
-    return [str(problem) for problem in faults_of_put(model or shipped_model(), result, around)]
+def said(result: PutResult, around: AroundPut | None = None, model: CiModel | None = None) -> list[str]:
+    return [str(problem) for problem in faults_of_put(model or shipped_model(), result, around or AroundPut())]
 
 
 def there(name: str, **parts: Any) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def test_two_cis_with_one_serial_are_both_named(one: object, other: object) -> N
     (fault,) = said(put(*rows))
     assert fault.startswith("CI a: its serial is that of b too")
     assert "set its status to retired" in fault
-    (fault,) = said(put(rows[1]), Surroundings(others=[there("a", attributes={"serial": one})]))
+    (fault,) = said(put(rows[1]), AroundPut(others=[there("a", attributes={"serial": one})]))
     assert fault.startswith("CI b: its serial is that of a too")
 
 
@@ -77,20 +77,19 @@ def test_no_value_is_nobodys(value: object) -> None:
 def test_what_is_retired_holds_no_address_until_it_is_back() -> None:
     old = there("old", status="retired", attributes={"address": "192.0.2.1"})
     new = there("new", attributes={"address": "192.0.2.1"})
-    assert said(put({"name": "new", "attributes": {"address": "192.0.2.1"}}), Surroundings(others=[old])) == []
-    assert len(said(put({"name": "old", "status": "installed"}, current={"old": old}), Surroundings(others=[new]))) == 1
+    assert said(put({"name": "new", "attributes": {"address": "192.0.2.1"}}), AroundPut(others=[old])) == []
+    assert len(said(put({"name": "old", "status": "installed"}, current={"old": old}), AroundPut(others=[new]))) == 1
 
 
 def test_duplicates_from_before_are_left_alone() -> None:
     one, other = (there(name, attributes={"serial": "x"}) for name in ("a", "b"))
     assert (
-        said(put({"name": "a", "site": "ams", "attributes": {"serial": "x", "y": 1}}, current={"a": one}), Surroundings(others=[other]))
-        == []
+        said(put({"name": "a", "site": "ams", "attributes": {"serial": "x", "y": 1}}, current={"a": one}), AroundPut(others=[other])) == []
     )
 
 
 def test_a_name_in_another_case_is_refused() -> None:
-    (fault,) = said(put({"name": "Web1"}), Surroundings(names={"web1": "web1"}))
+    (fault,) = said(put({"name": "Web1"}), AroundPut(names={"web1": "web1"}))
     assert fault == "CI Web1: web1 is a CI too, and they differ in case only; write web1 if it is the same, or give another name"
     assert len(said(put({"name": "a"}, {"name": "A"}))) == 1
 
@@ -155,7 +154,7 @@ def test_a_circle_is_named_once_with_all_that_are_in_it() -> None:
 
 def test_another_class_has_to_fit_the_relations_that_are_there() -> None:
     current = {"rack7": there("rack7", **{"class": "rack"})}
-    around = Surroundings(classes={"web1": "server"}, relations=[("web1", "rack7", "stands_in")])
+    around = AroundPut(classes={"web1": "server"}, relations=[("web1", "rack7", "stands_in")])
     (fault,) = said(put({"name": "rack7", "class": "server"}, current=current), around)
     assert "relation web1 stands_in rack7: it can't end at rack7, a server" in fault
 
