@@ -30,6 +30,7 @@ THOROUGH = {
     "test_resume.py": r"\[(planned-|staging_decided--0|staged-web2|activating-web(1-b|3)|started-web3|active-|failed-|decided--b)",
     "test_fwupd.py": r"\[goal(1|6|7|10|12)-",
     "test_metrics.py": r"\[9\]",
+    "test_cmdb_model.py": r"two_users\S*\[sqlite|(retired|team_sets|stale|impact)\S*\[postgresql",
     "test_late_journal.py": "postgresql",
     "test_journal_archive.py": "postgresql",
     "test_slices.py": "8104|8106|ctrl_c",
