@@ -63,8 +63,8 @@ class ActionModule(TidegateAction):
         with Cmdb.open(required_setting(options, "cmdb")) as cmdb:
             with cmdb.read() as connection:
                 cis, recorded = cmdb.cis(connection=connection), cmdb.installations(connection=connection)
-                by_hand = cmdb.done_by_hand(connection)
-            audited = account(results, inventory, cis, {str(row["ci"]) for row in recorded}, policy.host_classes)
+                by_hand, model = cmdb.done_by_hand(connection), cmdb.model(connection)
+            audited = account(results, inventory, cis, {str(row["ci"]) for row in recorded}, policy.host_classes, model)
             if not options["hosts"] or not audited.found:
                 raise TidegateError("there is no host to audit, so nothing was compared; check tidegate_hosts and the inventory")
             live = (entry["name"] for found in audited.found.values() if not isinstance(found, NotSeen) for entry in found)

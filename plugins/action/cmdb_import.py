@@ -11,7 +11,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base impo
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.inventory import read_inventory
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.invocation import refuse_left_out
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb import ci_changes
-from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb, put_into_none
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import NotFoundError
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import required_setting
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.cmdb_import import Import, InventoryHost, describe_import, plan_import
@@ -38,10 +38,10 @@ class ActionModule(TidegateAction):
             if not dry_run:
                 raise
             found = plan_import(hosts, (), words)
-            put = ci_changes.plan({}, ci_changes.checked(found.rows))  # there is no CMDB yet, so every CI would be new
+            put = put_into_none(found.rows)
         else:
             with cmdb:
-                found, put = _put(cmdb, hosts, words, dry_run)
+                found, put = _put(cmdb, hosts, words, this_user(task_vars), dry_run)
         return {
             "changed": bool(put.diffs),
             "msg": describe_import(found, put, dry_run),
@@ -54,8 +54,10 @@ class ActionModule(TidegateAction):
         }
 
 
-def _put(cmdb: Cmdb, hosts: list[InventoryHost], words: dict[str, list[str]], dry_run: bool) -> tuple[Import, ci_changes.PutResult]:
+def _put(
+    cmdb: Cmdb, hosts: list[InventoryHost], words: dict[str, list[str]], actor: str, dry_run: bool
+) -> tuple[Import, ci_changes.PutResult]:
     """In one transaction: what anybody else enters for the hosts meanwhile stays."""
     with cmdb.read() if dry_run else cmdb.begin() as connection:
         found = plan_import(hosts, cmdb.cis(connection=connection), words)
-        return found, cmdb.put_cis(found.rows, this_user(), dry_run=dry_run, connection=connection)
+        return found, cmdb.put_cis(found.rows, actor, dry_run=dry_run, connection=connection)

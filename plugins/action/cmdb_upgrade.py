@@ -29,4 +29,5 @@ class ActionModule(TidegateAction):
             said = f"the CMDB {done.label} would be upgraded from revision {done.before} to {done.after}; make a backup before"
         else:
             said = f"the CMDB {done.label} was upgraded from revision {done.before} to {done.after}; older collections can't use it now"
+        said = "\n".join((said, *done.notes))
         return {"changed": changed, "msg": said, "before": done.before, "after": done.after}

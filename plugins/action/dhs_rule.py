@@ -30,9 +30,9 @@ class ActionModule(TidegateAction):
         with Cmdb.open(required_setting(options, "cmdb")) as cmdb, cmdb.begin() if write else cmdb.read() as connection:
             if options["state"] == "absent":
                 names = {(rule["model"], rule["stockroom"]) for rule in rules}
-                changes = [(rule, None) for rule in remove_rules(connection, names, this_user(), now, write)]
+                changes = [(rule, None) for rule in remove_rules(connection, names, this_user(task_vars), now, write)]
             else:
-                changes = [*save_rules(connection, [_rule(rule) for rule in rules], this_user(), now, write)]
+                changes = [*save_rules(connection, [_rule(rule) for rule in rules], this_user(task_vars), now, write)]
         changed = [_shown(after or before) for before, after in changes]
         diff = [
             {"header": f"{rule['model']} in {rule['stockroom']}", "before": _shown(before), "after": _shown(after)}

@@ -28,9 +28,9 @@ class ActionModule(TidegateAction):
         with Cmdb.open(required_setting(options, "cmdb")) as cmdb:
             if options["state"] == "absent":
                 why = " ".join(reason.split()) or "somebody said so"
-                ended = end_write_offs(cmdb, [host], why, this_user(), utc_now(), write)
+                ended = end_write_offs(cmdb, [host], why, this_user(task_vars), utc_now(), write)
                 msg = f"{host} is not written off any more" if ended else f"{host} is not written off; nothing to do"
-                return _result(bool(ended), msg, this_user(), [])
+                return _result(bool(ended), msg, this_user(task_vars), [])
             key, signer = optional_setting(options, "key"), None
             if key is not None:
                 signer = load_signer(key, secret_setting(options, "key_passphrase"))

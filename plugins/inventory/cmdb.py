@@ -12,10 +12,15 @@ version_added: 0.1.0
 description:
   - Every CI of the CMDB that is a host, or those of them that O(query) picks, becomes a host in the group V(all). Its attributes become
     host variables.
-  - Hosts are the CIs of the classes that C(host_classes) of the policy names. Where it names none, they are all CIs but those of
-    classes that nobody logs in to, such as C(rack), C(room), C(ups), C(vlan) and C(contract).
-  - The host variable C(tidegate_ci) holds the CI itself, C(name), C(class), C(site), C(environment) and C(installations), the latter by
-    release, each with C(version) and C(digest).
+  - Hosts are the CIs with the status V(installed) or V(maintenance), of the classes that C(host_classes) of the policy names. Where it
+    names none, they are those of classes that are hosts in the model of CIs, see M(tidegate.release.cmdb_model), and of none and of
+    classes that it does not have.
+  - The host variable C(tidegate_ci) holds the CI itself, C(name), C(class), C(site), C(environment), C(status), C(owned_by),
+    C(support_group), C(location), C(time_zone), C(revision) and C(installations), the latter by release, each with C(version) and
+    C(digest).
+  - Of attributes that begin with C(ansible_), only V(ansible_host), V(ansible_port), V(ansible_user) and those in O(connection_variables)
+    become host variables, for what else such a variable says can have anything run on this machine. The others are in
+    C(tidegate_ci.attributes).
   - An attribute whose name Ansible has for itself, such as C(name), C(tags), C(serial) or C(lookup), becomes no host variable. It is in
     C(tidegate_ci.attributes) instead. Which names these are depends on the version of ansible-core.
   - Attributes come from outside and are never templated, whatever they look like.
@@ -63,6 +68,13 @@ options:
       - name: tidegate_policy
     env:
       - name: TIDEGATE_POLICY
+  connection_variables:
+    description:
+      - Names of attributes that become host variables although they say how Ansible connects, such as V(ansible_python_interpreter).
+        Whoever may write a CI then decides that.
+    type: list
+    elements: str
+    default: []
   strict:
     description:
       - Fail when an expression of O(compose), O(groups) or O(keyed_groups) can't be evaluated for a host, or a key is empty and
@@ -96,7 +108,7 @@ import contextlib
 import gc
 import json
 import traceback
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -108,8 +120,10 @@ from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructa
 from ansible.utils.vars import validate_variable_name
 from ansible.vars.reserved import is_reserved_name
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.options import VariableOptions
-from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.hosts import described, is_host
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.hosts import described, is_host, says_how_to_connect
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.model import CiModel
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.upgrade import HEAD
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.load import load_host_classes
@@ -122,8 +136,11 @@ _TAKEN = frozenset({"item", "audit_facts", "verify_facts"})
 _NAMED = 5  # CIs that a message names
 
 
-def _can_be_variable(name: str) -> bool:
-    """Whether an attribute can be a host variable: it hides nothing of Ansible's, in the version that runs."""
+def _can_be_variable(name: str, listed: Collection[str]) -> bool:
+    """Whether an attribute can be a host variable: it hides nothing of Ansible's, in the version that runs, and says nothing of how Ansible
+    connects that is not ``listed``."""
+    if says_how_to_connect(name) and name not in listed:
+        return False
     if name in _TAKEN or name in constants.INTERNAL_STATIC_VARS or is_reserved_name(name):
         return False
     try:
@@ -171,8 +188,8 @@ class InventoryModule(VariableOptions, BaseInventoryPlugin, Constructable, Cache
             with _uncollected():
                 require("base", *library_needs({"cmdb": self.get_option("cmdb")}))
                 classes = self._host_classes(path, given=bool(config.get("policy")))
-                cis = self._cis(path, given=bool(config.get("cmdb")), cached=cache)
-                self._add([ci for ci in cis if is_host(ci, classes)])
+                cis, model = self._cis(path, given=bool(config.get("cmdb")), cached=cache)
+                self._add([ci for ci in cis if is_host(ci, classes, model)])
         except Exception as error:
             # Any other exception is a warning to ansible-core, which goes on with the hosts of other sources, or with some of ours.
             self.display.vvv(traceback.format_exc())
@@ -186,36 +203,41 @@ class InventoryModule(VariableOptions, BaseInventoryPlugin, Constructable, Cache
             return ()
         return load_host_classes(_beside(path, policy) if given else policy)
 
-    def _cis(self, path: str, given: bool, cached: bool) -> list[dict[str, Any]]:
-        """The CIs that become hosts; ``given``: the inventory file names the CMDB, ``cached``: Ansible allows to read the cache."""
+    def _cis(self, path: str, given: bool, cached: bool) -> tuple[list[dict[str, Any]], CiModel]:
+        """The picked CIs, and the model that says which of them are hosts.
+
+        ``given``: the inventory file names the CMDB, ``cached``: Ansible allows to read the cache.
+        """
         query = self.get_option("query")
         url = required_setting({"cmdb": self.get_option("cmdb")}, "cmdb")
         if given and "://" not in url:
             url = _beside(path, url)
         with Cmdb.open(url) as cmdb, cmdb.read() as connection:
+            model = cmdb.model(connection)
             if not self.get_option("cache"):
-                return cmdb.query(query, connection)
+                return cmdb.query(query, connection), model
             # Both are JSON in a string: a cache plugin's own way of writing may give a hostile attribute a meaning when it reads it back.
-            state = json.dumps([cmdb.label, query, cmdb.marker(connection)])
+            state = json.dumps([cmdb.label, query, cmdb.marker(connection), HEAD])  # an upgrade changes what CIs look like
             key = self.get_cache_key(path)
             kept = self.cache.get(key) if cached else None
             if kept is None or kept["state"] != state:
                 kept = {"state": state, "cis": json.dumps(cmdb.query(query, connection))}
                 self.cache[key] = kept
             cis: list[dict[str, Any]] = json.loads(kept["cis"])
-            return cis
+            return cis, model
 
     def _add(self, cis: list[dict[str, Any]]) -> None:
         inventory: Any = self.inventory
         strict, compose = self.get_option("strict"), self.get_option("compose")
         groups, keyed = self.get_option("groups"), self.get_option("keyed_groups")
+        listed = frozenset(self.get_option("connection_variables"))
         usable: dict[str, bool] = {}
         faults: dict[str, str] = {}
         try:
             for ci in cis:
                 name = ci["name"]
                 for attribute in ci["attributes"].keys() - usable.keys():
-                    usable[attribute] = _can_be_variable(attribute)
+                    usable[attribute] = _can_be_variable(attribute, listed)
                 variables = {key: value for key, value in ci["attributes"].items() if usable[key]}
                 # The others only: every attribute twice would be a third more memory, and half as much again of time to list them.
                 variables["tidegate_ci"] = ci | {"attributes": {k: v for k, v in ci["attributes"].items() if not usable[k]}}

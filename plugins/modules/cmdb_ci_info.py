@@ -69,6 +69,34 @@ cis:
       description: What it is for.
       type: str
       sample: production
+    status:
+      description: State of the CI, see O(tidegate.release.cmdb_ci#module:status).
+      type: str
+      sample: installed
+    install_status:
+      description: That state in ServiceNow's field of this name.
+      type: int
+      sample: 1
+    operational_status:
+      description: That state in ServiceNow's field of this name.
+      type: int
+      sample: 1
+    owned_by:
+      description: Who answers for it.
+      type: str
+    support_group:
+      description: Who looks after it.
+      type: str
+    location:
+      description: Where at its site it is.
+      type: str
+    time_zone:
+      description: Time zone where it is.
+      type: str
+    revision:
+      description: How often it has been written, to be given back to O(tidegate.release.cmdb_ci#module:revision).
+      type: int
+      sample: 3
     attributes:
       description: Everything else that is known about it.
       type: dict

@@ -79,7 +79,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 history:
-  description: What the history of the CMDB says of O(names).
+  description: What the history of the CMDB says of O(names), or without them what was written to CIs under O(number).
   type: list
   elements: dict
   returned: success
@@ -103,6 +103,17 @@ history:
     data:
       description: What there is to say about it.
       type: dict
+    number:
+      description: Number of the RFC that its writer gave; null for none.
+      type: str
+      sample: CHG0030001
+    reason:
+      description: Why, as its writer said; null for nothing.
+      type: str
+    revision:
+      description: Revision that the CI has had since; null for what is no change to the CI itself.
+      type: int
+      sample: 4
 journal:
   description: What the journal says of O(names) or of O(number).
   type: list

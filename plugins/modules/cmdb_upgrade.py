@@ -38,7 +38,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 msg:
-  description: What was done, or in check mode would be, in one sentence.
+  description: What was done, or in check mode would be, in one sentence; and a line for what of the CMDB means something else
+    than before.
   type: str
   returned: always
 before:

@@ -26,14 +26,14 @@ import yaml
 from ..module_utils.endpoint import PLACEHOLDER, EndpointError, read_host, read_port, read_url
 from .errors import DocumentError, Problem
 
-Kind = Literal["release", "rfc", "policy"]
+Kind = Literal["release", "rfc", "policy", "model"]
 Place = tuple[str | int, ...]
 
 _LIMIT = 256 << 10  # bytes; a document that people write is far smaller
 _PARTS = 10_000  # keys and values; keeps the time to check a hostile file in bounds
 _TAG = "tag:yaml.org,2002:"
 _SCHEMAS = Path(__file__).parent / "schemas"
-_TITLES = {"release": "the manifest", "rfc": "the RFC", "policy": "the policy"}
+_TITLES = {"release": "the manifest", "rfc": "the RFC", "policy": "the policy", "model": "the model"}
 _EXPECTED = {
     "string": "a text",
     "integer": "a whole number",

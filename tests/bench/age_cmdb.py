@@ -13,6 +13,7 @@ from pathlib import Path
 
 from age import Aged, cpu_of, law
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.team_model import shipped_model
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from aged_cmdb import NOW, Age, build_aged, host_name
@@ -90,5 +91,5 @@ def audit(aged: Aged) -> float:
     recorded = [{"ci": host, "release": name, "version": "1.0", "digest": digest} for host in hosts for name in names]
     files: dict[str, list[str]] = {"changed": [], "extra": ["core"], "others": []}
     releases = [{"name": name, "version": "1.0", "digest": digest, **files} for name in names]
-    found = account({host: {"releases": releases} for host in hosts}, hosts, [], hosts, []).found
+    found = account({host: {"releases": releases} for host in hosts}, hosts, [], hosts, [], shipped_model()).found
     return cpu_of(lambda: len(difference_lines(compare(found, recorded, {digest}, {}))), tries=10)

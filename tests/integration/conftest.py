@@ -31,6 +31,7 @@ THOROUGH = {
     r"|backing_out-web1-0.3|backed_out-|15-backout)",
     "test_fwupd.py": r"\[goal(1|6|7|10|12)-",
     "test_metrics.py": r"\[(9|19)\]",
+    "test_cmdb_model.py": r"two_users\S*\[sqlite|(retired|team_sets|stale|impact)\S*\[postgresql",
     "test_late_journal.py": "postgresql",
     "test_journal_archive.py": "postgresql",
     "test_journal.py": r"gate_asks_the_rfc_of_this_deployment_and_no_other\[postgresql",

@@ -20,6 +20,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb import engin
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import create_library
 from documents import open_rfc, write_document
+from older_cmdb import enter_in_older
 from past import history
 from told import tell, told
 
@@ -133,7 +134,9 @@ def test_a_relative_path_starts_at_the_inventory_file(bench: Bench) -> None:
 def test_no_attribute_is_ever_templated(bench: Bench, value: object, cached: bool) -> None:
     bench.put({"name": "web1", "site": PAYLOAD, "attributes": {"motd": value, "ansible_connection": "local"}})
     cache = {"cache": True, "cache_plugin": "ansible.builtin.jsonfile", "cache_connection": str(bench.path / "cache")} if cached else {}
-    config = bench.config(keyed_groups=[{"key": "tidegate_ci.site"}], compose={"composed": "motd"}, **cache)
+    config = bench.config(
+        keyed_groups=[{"key": "tidegate_ci.site"}], compose={"composed": "motd"}, connection_variables=["ansible_connection"], **cache
+    )
     for _run in range(2 if cached else 1):
         message = json.dumps({"msg": "{{ motd }} {{ composed }} {{ tidegate_ci }}"})
         done = bench.run("ansible", "web1", "-i", config, "-m", "ansible.builtin.debug", "-a", message)
@@ -156,11 +159,11 @@ def test_cis_of_other_classes_are_no_hosts_and_break_no_inventory(bench: Bench) 
 
 def test_a_ci_that_lacks_what_an_expression_needs_is_named_with_its_class_and_a_remedy(bench: Bench) -> None:
     bench.put({"name": "web1", "attributes": {"ansible_host": "192.0.2.1"}})
-    bench.put(*({"name": f"odd{n}", "class": "coffee"} for n in range(7)))
+    bench.put(*({"name": f"odd{n}", "class": "switch"} for n in range(7)))
     done = bench.run("ansible-inventory", "--list", "-i", bench.config(compose={"tidegate_settings": "{'address': ansible_host}"}))
     assert done.returncode == 4
     assert done.stdout == ""
-    assert "so it is for odd0 (coffee), odd1 (coffee), odd2 (coffee), odd3 (coffee), odd4 (coffee) and 2 more" in done.stderr
+    assert "so it is for odd0 (switch), odd1 (switch), odd2 (switch), odd3 (switch), odd4 (switch) and 2 more" in done.stderr
     assert "host_classes" in done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
 
@@ -190,7 +193,12 @@ def test_names_that_ansible_has_for_itself_are_no_host_variables_and_nothing_war
     ]
     (bench.path / "play.yml").write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tags": "x", "tasks": tasks}]))
     groups = [{"key": "tidegate_ci.site", "prefix": "site"}, {"key": "tidegate_ci.attributes.serial", "prefix": "serial"}]
-    done = bench.run("ansible-playbook", "play.yml", "-i", bench.config(keyed_groups=groups))
+    done = bench.run(
+        "ansible-playbook",
+        "play.yml",
+        "-i",
+        bench.config(keyed_groups=groups, connection_variables=["ansible_connection", "ansible_python_interpreter"]),
+    )
     assert done.returncode == 0, done.stdout
     assert "WARNING" not in done.stdout + done.stderr
     assert "web1 [0, 1] 7" in done.stdout
@@ -295,6 +303,9 @@ READING: dict[str, dict[str, Any]] = {
     "cmdb_ci": {"name": "web2"},
     "cmdb_ci_info": {},
     "cmdb_history_info": {"names": ["web1"]},
+    "cmdb_impact": {"names": ["web1"]},
+    "cmdb_model": {},
+    "cmdb_relation": {"relations": [{"source": "web1", "kind": "uses", "target": "web1"}], "state": "absent"},
     "licence": {"name": "acme", "product": "acme", "seats": 1},
     "licence_info": {},
     "report": {"dest": "report"},
@@ -320,7 +331,7 @@ def _read_with_everything(bench: Bench, monkeypatch: pytest.MonkeyPatch, state: 
     if state != "absent":
         with monkeypatch.context() as patched:
             patched.setattr(upgrade, "HEAD", "0004" if state == "older" else upgrade.HEAD)
-            bench.put({"name": "web1", "class": "server"})
+            enter_in_older(bench.url) if state == "older" else bench.put({"name": "web1", "class": "server"})
     create_library(str(bench.path / "dsl"))
     write_document(bench.path / "rfc.yml", open_rfc("CHG0001", "1", "sha256:" + "0" * 64, scope="[]", approvals=[]))
     monkeypatch.setenv("TIDEGATE_DSL", str(bench.path / "dsl"))
@@ -349,10 +360,12 @@ def _read_with_everything(bench: Bench, monkeypatch: pytest.MonkeyPatch, state: 
 def test_the_upgrade_is_a_verb_of_its_own_with_a_check_mode(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(upgrade, "HEAD", "0001")
-        bench.put({"name": "web1"})
+        enter_in_older(bench.url, "coffee", ansible_host="192.0.2.1", ansible_become=True)
     before = _stored(bench)
     done = bench.run("ansible-playbook", "tidegate.release.cmdb_upgrade", "--check")
     assert done.returncode == 0, done.stdout
+    assert "the model of CIs does not have class 'coffee' of 1 CI; all of it stays as it is" in " ".join(done.stdout.split())
+    assert "ansible_become of CIs says how Ansible connects" in " ".join(done.stdout.split())
     assert f"would be upgraded from revision 0001 to {upgrade.HEAD}; make a backup" in done.stdout
     assert _stored(bench) == before
     done = bench.run("ansible-playbook", "tidegate.release.cmdb_upgrade")
@@ -409,3 +422,62 @@ def test_cmdb_ci_info_gives_installations_and_relations(on_both: Bench) -> None:
     assert web1["relations"] == uses
     said = on_both.module("cmdb_ci_info", query="[?site=='ams'].name", names=["db1"])
     assert [(ci["name"], ci["relations"]) for ci in said["cis"]] == [("db1", uses)]
+
+
+def test_cis_are_written_under_an_rfc_by_who_launched_the_job(bench: Bench) -> None:
+    bench.put({"name": "web1", "attributes": {"rack": 7, "old": 1}}, {"name": "rack7", "class": "rack"})
+    (bench.path / "model.yml").write_text("schema: 1\nclasses: {kiln: {host: true}}\n")
+    write = {"name": "web1", "attributes": {"bios": "2", "old": None}, "revision": 1, "number": "CHG7", "reason": "read it"}
+    relation = {"relations": [{"source": "web1", "kind": "stands_in", "target": "rack7"}]}
+    steps = {
+        "relate": {"tidegate.release.cmdb_relation": relation},
+        "again": {"tidegate.release.cmdb_relation": relation},
+        "hit": {"tidegate.release.cmdb_impact": {"names": ["rack7"]}},
+        "would": {"tidegate.release.cmdb_model": {"src": "model.yml"}, "check_mode": True},
+        "model": {"tidegate.release.cmdb_model": {"src": "model.yml"}},
+        "kiln": {"tidegate.release.cmdb_ci": {"name": "k1", "class": "kiln", "status": "planned", "time_zone": "Europe/Berlin"}},
+        "past": {"tidegate.release.cmdb_history_info": {"number": "CHG7"}},
+        "stale": {"tidegate.release.cmdb_ci": write},
+        "ghost": {"tidegate.release.cmdb_impact": {"names": ["ghost"]}},
+        "cis": {"tidegate.release.cmdb_ci_info": {}},
+    }
+    tasks = [
+        {**task, "register": name, "ignore_errors": True} for name, task in ({"write": {"tidegate.release.cmdb_ci": write}} | steps).items()
+    ]
+    keys = ("write", *steps)
+    tasks.append(tell("{" + ", ".join(f"'{key}': {key}" for key in keys) + "}"))
+    play = {"hosts": "localhost", "gather_facts": False, "vars": {"awx_user_name": "alice {{ x }}"}, "tasks": tasks}
+    (bench.path / "play.yml").write_text(yaml.safe_dump([play]))
+    done = bench.run("ansible-playbook", "play.yml")
+    assert done.returncode == 0, done.stdout
+    said = told(done.stdout)
+    assert (said["write"]["updated"], said["write"]["revisions"]) == (["web1"], {"web1": 2})
+    assert (said["relate"]["changed"], said["again"]["changed"]) == (True, False)
+    assert said["hit"]["hits"] == [{"name": "web1", "hops": 1, "chain": ["web1 stands_in rack7"]}]
+    assert (said["would"]["changed"], said["model"]["changed"], said["kiln"]["created"]) == (True, True, ["k1"])
+    (line,) = said["past"]["history"]
+    assert line["actor"].startswith("alice {{ x }} (")
+    assert (line["ci"], line["number"], line["reason"], line["revision"]) == ("web1", "CHG7", "read it", 2)
+    assert "web1 is of revision 3 and not 1: alice" in said["stale"]["msg"]
+    assert "has no CI ghost" in said["ghost"]["msg"]
+    k1, _rack7, web1 = said["cis"]["cis"]
+    assert (web1["attributes"], web1["revision"], web1["install_status"]) == ({"rack": 7, "bios": "2"}, 3, 1)
+    assert (k1["status"], k1["operational_status"], k1["time_zone"]) == ("planned", 2, "Europe/Berlin")
+    assert bench.hosts() == ["web1"]
+
+
+def test_how_ansible_connects_is_taken_only_from_what_the_file_lists(bench: Bench) -> None:
+    attributes = {
+        "ansible_host": "192.0.2.1",
+        "ansible_port": 22,
+        "ansible_user": "me",
+        "ansible_connection": "local",
+        "ansible_become": True,
+    }
+    bench.put({"name": "web1", "attributes": attributes})
+    (variables,) = bench.inventory()["_meta"]["hostvars"].values()
+    assert {"ansible_host", "ansible_port", "ansible_user"} == {name for name in variables if name.startswith("ansible_")}
+    assert variables["tidegate_ci"]["attributes"].keys() == {"ansible_connection", "ansible_become"}
+    (variables,) = bench.inventory(connection_variables=["ansible_become"])["_meta"]["hostvars"].values()
+    assert variables["ansible_become"] is True
+    assert "ansible_connection" not in variables

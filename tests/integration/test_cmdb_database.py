@@ -25,6 +25,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, NotFoundError, StateError, TidegateError
 from cmdb_workers import put_one, upgrade_cmdb
 from effort import cpu_seconds
+from older_cmdb import enter_in_older
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -128,7 +129,7 @@ def _older(url: str, monkeypatch: pytest.MonkeyPatch, revision: str = "0003") ->
     """Make a CMDB as an older version of the collection made it, with one CI in it."""
     with monkeypatch.context() as patched:
         patched.setattr(upgrade, "HEAD", revision)
-        put_one(url, 1)
+        enter_in_older(url)
 
 
 def _stored(url: str) -> object:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.ci_changes import WORDS
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema import schema
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, DocumentError, NotFoundError, TidegateError
@@ -42,11 +43,12 @@ def test_a_ci_is_read_as_it_was_written(cmdb: Cmdb) -> None:
     ci = {"name": "web1", "class": "web", "site": "ams", "environment": None, "attributes": {"ü": [1, {"a": None}], "text": "\u2028'\"\\"}}
     ci["attributes"] = {"text": "ü\u2028'\"\\", "deep": [1, {"a": None}], "rate": 0.1, "on": True}
     cmdb.put_cis([ci], "test")
-    assert cmdb.cis() == [ci]
+    more = {"status": "installed", **dict.fromkeys(("owned_by", "support_group", "location", "time_zone")), "revision": 1}
+    assert cmdb.cis() == [ci | more]
 
 
 def test_cis_come_sorted_by_name_whatever_the_database_collates(cmdb: Cmdb) -> None:
-    names = ["B", "a", "_c", "A", "b", "a.b", "a-b", "10", "9"]
+    names = ["B", "a", "_c", "D", "d1", "a.b", "a-b", "10", "9"]
     cmdb.put_cis([{"name": name} for name in names], "test")
     assert [ci["name"] for ci in cmdb.cis()] == sorted(names)
 
@@ -56,13 +58,13 @@ def test_a_put_says_what_it_did_and_the_history_keeps_it(cmdb: Cmdb) -> None:
     result = cmdb.put_cis([{"name": "web1", "site": "fra"}, {"name": "web2", "site": "ams"}, {"name": "web3"}], "test")
     assert (result.created, result.updated, result.unchanged) == (["web3"], ["web1"], ["web2"])
     assert _history(cmdb)[2:] == [
-        ("created", "web3", {"after": {"class": None, "site": None, "environment": None, "attributes": {}}}),
-        ("updated", "web1", {"before": {"site": "ams"}, "after": {"site": "fra"}}),
+        ("created", "web3", {"after": {**dict.fromkeys(WORDS), "status": "installed", "attributes": {}}, "revision": 1}),
+        ("updated", "web1", {"before": {"site": "ams"}, "after": {"site": "fra"}, "revision": 2}),
     ]
 
 
 def test_putting_the_same_again_writes_nothing(cmdb: Cmdb) -> None:
-    rows = [{"name": "web1", "attributes": {"rack": 1}, "relations": [{"kind": "stands_in", "target": "web2"}]}, {"name": "web2"}]
+    rows = [{"name": "web1", "attributes": {"rack": 1}, "relations": [{"kind": "runs_on", "target": "web2"}]}, {"name": "web2"}]
     cmdb.put_cis(rows, "test")
     before = cmdb.marker()
     assert cmdb.put_cis(rows, "test").unchanged == ["web1", "web2"]

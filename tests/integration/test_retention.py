@@ -28,6 +28,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.steps.retire impo
     retire,
     status,
 )
+from older_cmdb import enter_in_older
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 HOLDER = Holder("ann", "machine", 4711, 99, "feedbeef")
@@ -203,7 +204,7 @@ def test_a_cmdb_from_before_is_upgraded_and_keeps_what_it_has(cmdb_url: str, mon
     with monkeypatch.context() as patched:
         patched.setattr(upgrade, "HEAD", "0001")
         with Cmdb.open(cmdb_url, create=True) as old:
-            old.put_cis([{"name": "web1"}], "test")
+            enter_in_older(cmdb_url)
             with pytest.raises(Exception, match="release_status"):
                 status(old, "hello", "1.0")
     upgrade.upgrade(cmdb_url, NOW)

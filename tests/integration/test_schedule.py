@@ -73,7 +73,7 @@ def put(cmdb: Cmdb, *cis: str, **changes: Any) -> Rfc:
         (("web1",), {}, ("web1",)),
         (("web1", "web2"), {}, ("web1",)),
         (("db1",), {}, ("web1 depends_on db1",)),
-        (("disk1",), {}, ()),  # related to what is related
+        (("disk1",), {}, ("web1 depends_on db1, db1 depends_on disk1",)),
         (("web2",), {}, ()),
         (("web1",), {"number": "CHG0001"}, ()),
         (("web1",), {"start_date": START - 4 * HOUR, "end_date": START}, ()),
@@ -92,6 +92,12 @@ def test_changes_at_the_same_time_meet_at_a_ci_or_at_two_that_are_related(
     found = overlapping(cmdb, RFC, {"web1"})
     assert [one.meeting for one in found] == ([meeting] if meeting else [])
     assert [one.other.number for one in found] == (["CHG0002"] if meeting else [])
+
+
+def test_what_the_model_says_hits_nobody_is_no_conflict(cmdb: Cmdb) -> None:
+    put(cmdb, "disk1")
+    cmdb.relate([("web2", "disk1", "backs_up")], "test")
+    assert overlapping(cmdb, RFC, {"web2"}) == []
 
 
 def test_a_relation_counts_from_either_end(cmdb: Cmdb) -> None:

@@ -20,3 +20,12 @@ def put_one(url: str, number: int) -> None:
 def upgrade_cmdb(url: str) -> None:
     """Bring a CMDB to what this version needs."""
     upgrade.upgrade(url, datetime(2026, 3, 1, 12, 0, tzinfo=UTC))
+
+
+def merge_one_by_one(url: str, names: list[str], attribute: str, at_once: int) -> None:
+    """Give each of these CIs an attribute, its own name, so many in a transaction."""
+    with Cmdb.open(url) as cmdb:
+        for start in range(0, len(names), at_once):
+            cmdb.put_cis(
+                [{"name": name, "attributes": {attribute: name}} for name in names[start : start + at_once]], attribute, merge=True
+            )

@@ -45,6 +45,8 @@ _FORMS = tuple(
 FIRST = 101 + 10 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 BROKEN = {"hooks": {"stop": {"command": ["bin/stop"], "timeout": 10}, "start": {"command": ["/bin/nothing"], "timeout": 10}}}
 HEALTH = {"name": "answers", "http": {"url": "http://${address}:${port}/health"}, "timeout": 15}
+# What hosts of a lab have to be reached by, after "ansible_".
+LAB = ("connection", "python_interpreter", "ssh_common_args", "ssh_pipelining", "ssh_private_key_file")
 
 
 class ProcessWatcher(threading.Thread):
@@ -114,6 +116,7 @@ class Fleet:
             yaml.safe_dump(
                 {
                     "plugin": "tidegate.release.cmdb",
+                    "connection_variables": [f"ansible_{name}" for name in LAB],
                     "compose": {
                         "tidegate_settings": f"{{'address': ansible_host, 'port': {PORT}, 'token': {CANARY!r}, "
                         "'python': ansible_python_interpreter | default('python3')}"

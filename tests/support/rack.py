@@ -39,7 +39,11 @@ class Rack:
         self.path, self.machines, self._authority, self._minutes = path, machines, authority, dict(minutes)
         self.said = ""
         self.settings: dict[str, str] = {}  # variables of the environment that Ansible gets
-        (path / "cmdb.yml").write_text(yaml.safe_dump({"plugin": "tidegate.release.cmdb"}))
+        (path / "cmdb.yml").write_text(
+            yaml.safe_dump(
+                {"plugin": "tidegate.release.cmdb", "connection_variables": ["ansible_connection", "ansible_python_interpreter"]}
+            )
+        )
         self.waves(1)
         with Cmdb.open(str(path / "cmdb.sqlite"), create=True) as cmdb:
             cmdb.put_cis([self._ci(name) for name in machines], "test")

@@ -16,12 +16,45 @@ from typing import Any
 from ..errors import DocumentError, Problem
 
 # The columns of a CI that are plain words; its other parts are attributes and, where given, relations.
-WORDS = ("class", "site", "environment")
+WORDS = ("class", "site", "environment", "status", "owned_by", "support_group", "location", "time_zone")
+STATUS = "installed"  # of a CI that is written without one
+RETIRED = "retired"
+_LIMIT = 64 << 10  # bytes of an attribute, as JSON
+_LIMIT_OF_ALL = 1 << 20  # bytes of a CI's attributes
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,253}")
 # Inventory groups that always exist: as a host's name they would select every host.
 _GROUPS = frozenset({"all", "ungrouped"})
-_KEYS = frozenset({"name", *WORDS, "attributes", "relations"})
+_KEYS = frozenset({"name", *WORDS, "attributes", "relations", "revision"})
+# As JSON has them in a text; a backslash that is one itself is written twice.
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+
+Triple = tuple[str, str, str]
+"""A relation: source, target and kind."""
+
+
+@dataclass(frozen=True)
+class CiStatus:
+    """What a status means: whether such a CI is live, and which values ServiceNow has for it."""
+
+    live: bool
+    install_status: int
+    operational_status: int
+
+
+STATUSES: Mapping[str, CiStatus] = {
+    "planned": CiStatus(live=False, install_status=4, operational_status=2),
+    "in_stock": CiStatus(live=False, install_status=6, operational_status=2),
+    "installed": CiStatus(live=True, install_status=1, operational_status=1),
+    "maintenance": CiStatus(live=True, install_status=3, operational_status=3),
+    "retired": CiStatus(live=False, install_status=7, operational_status=6),
+}
+
+
+def is_live(ci: Mapping[str, Any]) -> bool:
+    """Whether a CI is in use; so is one whose status means nothing, for nobody may lose a host by that."""
+    known = STATUSES.get(ci.get("status", STATUS))
+    return known is None or known.live
 
 
 @dataclass
@@ -32,6 +65,7 @@ class PutResult:
     updated: list[str] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
     diffs: dict[str, tuple[dict[str, Any] | None, dict[str, Any]]] = field(default_factory=dict)
+    revisions: dict[str, int] = field(default_factory=dict)
 
 
 def is_name(text: object) -> bool:
@@ -46,11 +80,23 @@ def check_names(names: Iterable[object]) -> None:
         raise DocumentError(problems)
 
 
+def note_of(rfc: str, reason: str) -> dict[str, str]:
+    """What goes into the history with a change: the number of its RFC, and why it was made; each only if it is given.
+
+    Raises :class:`DocumentError` for what is no line of text.
+    """
+    problems: list[Problem] = []
+    words = {key: _word("the change", key, value, problems) for key, value in (("rfc", rfc), ("reason", reason))}
+    if problems:
+        raise DocumentError(problems)
+    return {key: word for key, word in words.items() if word}
+
+
 def check_relations(relations: Iterable[Sequence[object]]) -> None:
     """Raise :class:`DocumentError` with every fault of ``(source, target, kind)`` triples."""
     problems = []
     for source, target, kind in relations:
-        where = f"relation {_shown(source)} -> {_shown(target)}"
+        where = f"relation {shown(source)} -> {shown(target)}"
         problems += [_bad_name(where, name) for name in (source, target) if not is_name(name)]
         if not is_name(kind):
             problems.append(_bad_kind(where, kind))
@@ -66,9 +112,9 @@ def checked(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """
     problems: list[Problem] = []
     seen = Counter(row.get("name") for row in rows if isinstance(row.get("name"), str))
-    result = [_checked(f"cis[{index}] {_shown(row.get('name'))}", row, problems) for index, row in enumerate(rows)]
+    result = [_checked(f"cis[{index}] {shown(row.get('name'))}", row, problems) for index, row in enumerate(rows)]
     problems += [
-        Problem(f"CI {_shown(name)}", f"given {count} times", "say everything about one CI in one place")
+        Problem(f"CI {shown(name)}", f"given {count} times", "say everything about one CI in one place")
         for name, count in seen.items()
         if count > 1
     ]
@@ -77,24 +123,55 @@ def checked(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return result
 
 
-def plan(current: Mapping[str, Mapping[str, Any]], rows: Iterable[Mapping[str, Any]]) -> PutResult:
-    """What putting checked ``rows`` changes, given the ``current`` state of those CIs that exist, by name."""
+def plan(current: Mapping[str, Mapping[str, Any]], rows: Iterable[Mapping[str, Any]], *, merge: bool = False) -> PutResult:
+    """What putting checked ``rows`` changes, given the ``current`` state of those CIs that exist, by name.
+
+    With ``merge`` attributes that a row does not name stay as they are, and one that is null is taken away; without, a row has them all.
+    Raises :class:`DocumentError` for CIs that would get too large.
+    """
     result = PutResult()
+    problems = []
     for row in rows:
         name = row["name"]
-        wanted = {key: value for key, value in row.items() if key != "name"}
+        wanted = {key: value for key, value in row.items() if key not in ("name", "revision")}
         before = current.get(name)
+        if merge and "attributes" in wanted:
+            merged = {**(before["attributes"] if before else {}), **wanted["attributes"]}
+            wanted["attributes"] = {key: value for key, value in merged.items() if value is not None or key not in wanted["attributes"]}
+        result.revisions[name] = before.get("revision", 1) if before else 1
         if before is None:
-            after = dict.fromkeys(WORDS) | {"attributes": {}} | wanted
+            after = dict.fromkeys(WORDS) | {"status": STATUS, "attributes": {}} | wanted
             result.created.append(name)
             result.diffs[name] = (None, after)
         elif all(before.get(key) == value for key, value in wanted.items()):
             result.unchanged.append(name)
+            continue
         else:
-            old = {key: value for key, value in before.items() if key != "name"}
+            old = {key: value for key, value in before.items() if key not in ("name", "revision")}
             result.updated.append(name)
+            result.revisions[name] += 1
             result.diffs[name] = (old, old | wanted)
+        size = len(json.dumps(result.diffs[name][1]["attributes"])) if "attributes" in wanted else 0
+        if size > _LIMIT_OF_ALL and (before is None or size > len(json.dumps(before["attributes"]))):
+            problems.append(
+                Problem(f"CI {name}", "its attributes are larger than 1 MB", "keep what is large elsewhere, and its address here")
+            )
+    if problems:
+        raise DocumentError(problems)
     return result
+
+
+def relation_changes(result: PutResult) -> tuple[set[Triple], set[Triple]]:
+    """The relations that a put adds, and those that it takes away."""
+    new: set[Triple] = set()
+    gone: set[Triple] = set()
+    for name, (before, after) in result.diffs.items():
+        if "relations" in after:
+            old = {(name, entry["target"], entry["kind"]) for entry in (before or {}).get("relations", ())}
+            now = {(name, entry["target"], entry["kind"]) for entry in after["relations"]}
+            new |= now - old
+            gone |= old - now
+    return new, gone
 
 
 def difference(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> dict[str, Any]:
@@ -109,13 +186,17 @@ def _checked(where: str, row: Mapping[str, Any], problems: list[Problem]) -> dic
     if not is_name(row.get("name")):
         problems.append(_bad_name(where, row.get("name")))
     problems += [
-        Problem(where, f"{_shown(key)} is not a part of a CI", f"use {', '.join(sorted(_KEYS))}, or put it in attributes")
+        Problem(where, f"{shown(key)} is not a part of a CI", f"use {', '.join(sorted(_KEYS))}, or put it in attributes")
         for key in sorted(set(row) - _KEYS, key=str)
     ]
     plain: dict[str, Any] = {"name": str(row.get("name"))}
     for key in WORDS:
         if key in row:
             plain[key] = _word(where, key, row[key], problems)
+    if row.get("revision") is not None:
+        plain["revision"] = row["revision"]
+        if isinstance(row["revision"], bool) or not isinstance(row["revision"], int):
+            problems.append(Problem(where, f"revision is {shown(row['revision'])}", "give the number that cmdb_ci_info has"))
     if row.get("attributes") is not None:
         plain["attributes"] = _attributes(where, row["attributes"], problems)
     if row.get("relations") is not None:
@@ -124,10 +205,13 @@ def _checked(where: str, row: Mapping[str, Any], problems: list[Problem]) -> dic
 
 
 def _word(where: str, key: str, value: object, problems: list[Problem]) -> str | None:
+    if key == "status" and value not in STATUSES:
+        problems.append(Problem(where, f"status is {shown(value)}", f"it is one of {', '.join(STATUSES)}"))
+        return None
     if value is None or value == "":
         return None
     if not isinstance(value, str) or len(value) > 254 or not value.isprintable():
-        problems.append(Problem(where, f"{key} is {_shown(value)}", "write it as one line of at most 254 printable characters"))
+        problems.append(Problem(where, f"{key} is {shown(value)}", "write it as one line of at most 254 printable characters"))
         return None
     return str(value)
 
@@ -139,7 +223,7 @@ def _attributes(where: str, value: object, problems: list[Problem]) -> dict[str,
     problems += [
         Problem(
             where,
-            f"attribute {_shown(key)} can't be a host variable",
+            f"attribute {shown(key)} can't be a host variable",
             "use letters, digits and _, and neither a keyword of Python nor tidegate_ci",
         )
         for key in value
@@ -153,7 +237,25 @@ def _attributes(where: str, value: object, problems: list[Problem]) -> dict[str,
         reason = "has a value JSON can't hold" if isinstance(error, TypeError) else "has a number or a nesting JSON can't hold"
         problems.append(Problem(where, f"attributes {reason}", "use strings, finite numbers, booleans, null, lists and mappings"))
         return {}
+    whole = json.dumps(plain)
+    if len(whole) <= _LIMIT and not ("\\u0000" in whole or "\\ud" in whole):
+        return plain
+    for key, one in plain.items():
+        text = json.dumps(one)
+        if len(text) > _LIMIT:
+            problems.append(Problem(where, f"attribute {shown(key)} is larger than 64 kB", "keep it elsewhere, and its address here"))
+        elif _NUL.search(text) or not _is_unicode(one):
+            remedy = "take NUL and half surrogate pairs out of it"
+            problems.append(Problem(where, f"attribute {shown(key)} has a character that no text has", remedy))
     return plain
+
+
+def _is_unicode(value: object) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _relations(where: str, value: object, problems: list[Problem]) -> list[dict[str, str]]:
@@ -171,7 +273,8 @@ def _relations(where: str, value: object, problems: list[Problem]) -> list[dict[
     return [{"kind": kind, "target": target} for kind, target in sorted(found)]
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """A value as a message can have it: on one line, and not too long."""
     text = ascii(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
@@ -179,10 +282,10 @@ def _shown(value: object) -> str:
 def _bad_name(where: str, name: object) -> Problem:
     return Problem(
         where,
-        f"{_shown(name)} can't be the name of a CI",
+        f"{shown(name)} can't be the name of a CI",
         "use at most 254 letters, digits, _, . and -, the first a letter, digit or _, and neither all nor ungrouped",
     )
 
 
 def _bad_kind(where: str, kind: object) -> Problem:
-    return Problem(where, f"{_shown(kind)} can't be a kind of relation", "use a word such as runs_on")
+    return Problem(where, f"{shown(kind)} can't be a kind of relation", "use a word such as runs_on")

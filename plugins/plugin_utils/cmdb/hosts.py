@@ -8,29 +8,33 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-# What nobody logs in to. Nothing is here that could be a machine: a host that the inventory lacks does more harm than a CI too many.
-NO_HOSTS = frozenset(
-    {
-        *("rack", "cabinet", "room", "cage", "floor", "building", "site", "location", "datacenter", "data_center"),
-        *("pdu", "ups", "cable", "circuit", "patch_panel"),
-        *("subnet", "vlan", "ip_address", "certificate"),
-        *("business_service", "licence", "license", "contract", "document", "person", "team"),
-    }
-)
+from .ci_changes import is_live
+from .model import CiModel
+
+_ADDRESS = frozenset({"ansible_host", "ansible_port", "ansible_user"})
 REMEDY = "give it a class that is one, or name its class in host_classes of the policy"
 
 
-def is_host(ci: Mapping[str, Any], host_classes: Collection[str]) -> bool:
-    """Whether a CI is a host, by its class, in whatever case: one of ``host_classes``, or without these any but :data:`NO_HOSTS`.
+def is_host(ci: Mapping[str, Any], host_classes: Collection[str], model: CiModel) -> bool:
+    """Whether a CI is a host: it is live, and its class, in whatever case, is one of ``host_classes`` or, without these, one of hosts.
 
-    Of the latter, names as ServiceNow's tables have them (``cmdb_ci_rack``), or of two words, are others of the same.
+    A class that the model does not have is one of hosts: a host that the inventory lacks does more harm than a CI too many.
     """
-    name = (ci["class"] or "").casefold()
+    if not is_live(ci):
+        return False
     if host_classes:
-        return name in {one.casefold() for one in host_classes}
-    return "_".join(name.removeprefix("cmdb_ci_").replace("-", " ").split()) not in NO_HOSTS
+        return (ci["class"] or "").casefold() in {one.casefold() for one in host_classes}
+    known = model.of(ci["class"])
+    return known is None or known.host
+
+
+def says_how_to_connect(attribute: str) -> bool:
+    """Whether an attribute would have Ansible do more than find the host: it becomes a host variable only where the inventory file says so,
+    for what it can have run is run on the controller."""
+    return attribute.startswith("ansible_") and attribute not in _ADDRESS
 
 
 def described(ci: Mapping[str, Any]) -> str:
-    """A CI's name and class, for a sentence."""
-    return f"{ci['name']} ({ci['class'] or 'no class'})"
+    """A CI's name and class, and its status where it is not live, for a sentence."""
+    status = "" if is_live(ci) else f", {ci['status']}"
+    return f"{ci['name']} ({ci['class'] or 'no class'}{status})"

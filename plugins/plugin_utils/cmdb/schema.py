@@ -46,6 +46,7 @@ class Schema:
 
     metadata: sa.MetaData
     ci: sa.Table
+    ci_model: sa.Table
     relation: sa.Table
     installation: sa.Table
     history: sa.Table
@@ -149,6 +150,17 @@ def schema() -> Schema:
             document("attributes"),
             at("created"),
             at("updated"),
+            text("status", server_default="installed"),
+            *(text(name, nullable=True) for name in ("owned_by", "support_group", "location", "time_zone")),
+            number("revision", server_default="1"),
+        ),
+        ci_model=sa.Table(
+            "ci_model",
+            metadata,
+            number("id", primary_key=True, autoincrement=False),
+            document("document"),
+            text("actor"),
+            at("at"),
         ),
         relation=sa.Table(
             "relation",

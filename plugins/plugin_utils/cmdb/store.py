@@ -9,23 +9,29 @@ Everything is written in bulk and leaves a line in the append-only history, in t
 from __future__ import annotations
 
 import contextlib
+import zoneinfo
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from ..errors import ConflictError, NotFoundError, StateError, TidegateError
+from ..errors import ConflictError, DocumentError, NotFoundError, Problem, StateError, TidegateError
 from . import ci_changes, sqlite, upgrade
 from . import engine as database
-from .ci_changes import PutResult
+from . import model as rules
+from .ci_changes import PutResult, Triple, is_live
+from .model import AroundPut, CiModel
 from .query import pick
 from .schema import schema
+from .team_model import model_in, shipped_model
 
 with contextlib.suppress(ImportError):
     import sqlalchemy as sa
 
 # Names in one IN list: far below every database's limit on parameters.
 _CHUNK = 500
+_BETWEEN = 200  # lines of a CI's history that are looked at for who has written since
+_SAID = 3  # of these, how many a message has
 
 
 class Cmdb:
@@ -118,12 +124,19 @@ class Cmdb:
         return f"{row.seq} {row.at.isoformat()}" if row else ""
 
     def cis(self, names: Iterable[str] | None = None, connection: sa.Connection | None = None) -> list[dict[str, Any]]:
-        """CIs by name: all, or those of ``names`` that exist. Keys: name, class, site, environment, attributes."""
-        ci = schema().ci
-        columns = sa.select(ci.c.name, ci.c.class_.label("class"), ci.c.site, ci.c.environment, ci.c.attributes)
+        """CIs by name: all, or those of ``names`` that exist.
+
+        Keys: name, class, site, environment, status, owned_by, support_group, location, time_zone, attributes and revision.
+        """
+        columns = _ci_columns()
         with self._reading(connection) as reader:
             found = _by_name(reader, columns, names)
         return sorted(found, key=lambda row: str(row["name"]))
+
+    def model(self, connection: sa.Connection | None = None) -> CiModel:
+        """The model that CIs and relations are held against."""
+        with self._reading(connection) as reader:
+            return model_in(reader)
 
     def sites(self) -> list[str]:
         """The sites of CIs, each once, sorted."""
@@ -162,25 +175,46 @@ class Cmdb:
         return [everything[name] for name in everything if name in picked]
 
     def put_cis(
-        self, rows: Sequence[Mapping[str, Any]], actor: str, *, dry_run: bool = False, connection: sa.Connection | None = None
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        actor: str,
+        *,
+        dry_run: bool = False,
+        connection: sa.Connection | None = None,
+        merge: bool = False,
+        note: Mapping[str, str] | None = None,
+        copied: bool = False,
     ) -> PutResult:
         """Write CIs, new or known, in one transaction, the caller's if there is one.
 
-        Keys of a row: name and, where they shall change, class, site, environment, attributes (all of them) and relations (all that start
-        here: a list of kind and target).
+        Keys of a row: name and, where they shall change, those of :meth:`cis` and relations (all that start here: a list of kind and
+        target). ``revision`` is that which the CI has to have. Attributes are all of them, or with ``merge`` those that change, null for
+        one that goes. ``note`` goes to the history with it: ``rfc`` and ``reason``. ``copied`` from another CMDB they are not held
+        against the model.
 
-        Raises :class:`DocumentError` with every fault of every row, :class:`NotFoundError` when a relation's target doesn't exist.
+        Raises :class:`DocumentError` with every fault of every row and all that is against the model, :class:`NotFoundError` when a
+        relation's target doesn't exist, :class:`ConflictError` when somebody has written since the revision of a row, or when a
+        CI that is in use would not be live any more.
         """
         wanted = ci_changes.checked(rows)
         with self._reading(connection) if dry_run or connection is not None else self.begin() as writer:
-            result = ci_changes.plan(self._current(writer, wanted), wanted)
+            current = self._current(writer, wanted)
+            self._refuse_stale(writer, wanted, current)
+            result = ci_changes.plan(current, wanted, merge=merge)
             targets = {entry["target"] for row in wanted for entry in row.get("relations", ())}
             self._ids(writer, targets - {row["name"] for row in wanted})
+            if not copied:
+                self._hold_against_model(writer, result)
+            ending = [name for name, states in result.diffs.items() if _ends(*states)]
+            reasons, installed = self._uses(writer, ending)
+            if reasons:
+                raise ConflictError(f"nothing was written, for a CI in use stays live: {_in_use(reasons)}")
             if not dry_run:
-                self._write(writer, result, actor)
+                self._uninstall(writer, installed, actor)
+                self._write(writer, result, actor, note or {})
         return result
 
-    def remove_cis(self, names: Iterable[str], actor: str, *, dry_run: bool = False) -> list[str]:
+    def remove_cis(self, names: Iterable[str], actor: str, *, dry_run: bool = False, note: Mapping[str, str] | None = None) -> list[str]:
         """Remove CIs and their relations in one transaction; returns the names that were there.
 
         Raises :class:`ConflictError`, removing none, when a deployment holds one of them, a unit of hardware is in use by it, or releases
@@ -191,30 +225,19 @@ class Cmdb:
         tables = schema()
         with self.read() if dry_run else self.begin() as connection:
             found = {row["name"]: row for row in self.cis(names, connection)}
-            gone = self.write_offs(names, connection)
-            holds = self.locks(names, connection)
-            reasons = [f"{ci} is held by deployment {deployment}" for ci, deployment in holds.items()]
-            installed = self.installations(names, connection)
-            reasons += [f"{row['ci']} has {row['release']} {row['version']} installed" for row in installed if row["ci"] not in gone]
-            units = _by_name(connection, sa.select(tables.ci.c.name, tables.asset.c.tag).join_from(tables.asset, tables.ci), names)
-            reasons += [f"{row['name']} has the unit {row['tag']}" for row in units]
+            reasons, installed = self._uses(connection, names)
             if reasons:
-                raise ConflictError(
-                    "no CI was removed: " + "; ".join(sorted(reasons)) + "; finish or back out what uses them first, take units out with "
-                    "tidegate.release.dhs_asset, or write off, with tidegate.release.write_off, a host that will not come back"
-                )
+                raise ConflictError(f"no CI was removed: {_in_use(reasons)}")
             if found and not dry_run:
                 relations = self.relations(found, connection)
                 for row in found.values():
                     row["relations"] = [entry for entry in relations if row["name"] in (entry["source"], entry["target"])]
                 ids = self._ids(connection, found)
-                lines = [(row["ci"], {key: row[key] for key in ("release", "version", "digest")}) for row in installed]
-                _write_installations(connection, [], [], [{"of_ci": ids[row["ci"]], "of_release": row["release"]} for row in installed])
-                _remember(connection, actor, "uninstalled", lines)
+                self._uninstall(connection, installed, actor)
                 connection.execute(
                     sa.delete(tables.ci).where(tables.ci.c.id == sa.bindparam("gone")), [{"gone": one} for one in ids.values()]
                 )
-                _remember(connection, actor, "removed", ((name, {"before": row}) for name, row in found.items()))
+                _remember(connection, actor, "removed", ((name, {"before": row, **(note or {})}) for name, row in found.items()))
         return list(found)
 
     def relations(self, names: Iterable[str] | None = None, connection: sa.Connection | None = None) -> list[dict[str, str]]:
@@ -231,13 +254,20 @@ class Cmdb:
         unique = {(row["source"], row["target"], row["kind"]) for row in found}
         return [{"source": one, "target": other, "kind": kind} for one, other, kind in sorted(unique)]
 
-    def relate(self, relations: Iterable[tuple[str, str, str]], actor: str) -> list[tuple[str, str, str]]:
-        """Add ``(source, target, kind)`` relations in one transaction; returns the new ones. :class:`NotFoundError` names missing CIs."""
-        return self._relate(relations, actor, wanted=True)
+    def relate(
+        self, relations: Iterable[Triple], actor: str, *, dry_run: bool = False, note: Mapping[str, str] | None = None
+    ) -> list[Triple]:
+        """Add ``(source, target, kind)`` relations in one transaction; returns the new ones.
 
-    def unrelate(self, relations: Iterable[tuple[str, str, str]], actor: str) -> list[tuple[str, str, str]]:
+        Raises :class:`NotFoundError` naming missing CIs, :class:`DocumentError` with all that is against the model.
+        """
+        return self._relate(relations, actor, wanted=True, dry_run=dry_run, note=note or {})
+
+    def unrelate(
+        self, relations: Iterable[Triple], actor: str, *, dry_run: bool = False, note: Mapping[str, str] | None = None
+    ) -> list[Triple]:
         """Remove ``(source, target, kind)`` relations in one transaction; returns those that were there."""
-        return self._relate(relations, actor, wanted=False)
+        return self._relate(relations, actor, wanted=False, dry_run=dry_run, note=note or {})
 
     def installations(self, names: Iterable[str] | None = None, connection: sa.Connection | None = None) -> list[dict[str, Any]]:
         """Installations on all CIs or on ``names``, by CI and release. Keys: ci, release, version, digest, state, deployment_id, since."""
@@ -373,13 +403,76 @@ class Cmdb:
             current[name]["relations"].sort(key=lambda entry: (entry["kind"], entry["target"]))
         return current
 
-    def _write(self, connection: sa.Connection, result: PutResult, actor: str) -> None:
+    def _uses(self, connection: sa.Connection, names: Sequence[str]) -> tuple[list[str], list[dict[str, Any]]]:
+        """Why CIs have to stay, and what is installed on them, which on one that was written off is no reason."""
+        tables = schema()
+        if not names:
+            return [], []
+        gone = self.write_offs(names, connection)
+        reasons = [f"{ci} is held by deployment {deployment}" for ci, deployment in self.locks(names, connection).items()]
+        installed = self.installations(names, connection)
+        reasons += [f"{row['ci']} has {row['release']} {row['version']} installed" for row in installed if row["ci"] not in gone]
+        units = _by_name(connection, sa.select(tables.ci.c.name, tables.asset.c.tag).join_from(tables.asset, tables.ci), names)
+        return reasons + [f"{row['name']} has the unit {row['tag']}" for row in units], installed
+
+    def _uninstall(self, connection: sa.Connection, installed: Sequence[Mapping[str, Any]], actor: str) -> None:
+        ids = self._ids(connection, {row["ci"] for row in installed})
+        lines = [(row["ci"], {key: row[key] for key in ("release", "version", "digest")}) for row in installed]
+        _write_installations(connection, [], [], [{"of_ci": ids[row["ci"]], "of_release": row["release"]} for row in installed])
+        _remember(connection, actor, "uninstalled", lines)
+
+    def _refuse_stale(
+        self, connection: sa.Connection, wanted: Sequence[Mapping[str, Any]], current: Mapping[str, Mapping[str, Any]]
+    ) -> None:
+        """Raise :class:`ConflictError`, naming who has written since, when a CI is not of the revision that a row gives."""
+        stale = []
+        for row in wanted:
+            given = row.get("revision")
+            there = current.get(row["name"])
+            if given is not None and given != (there["revision"] if there else 0):
+                there_is = f"is of revision {there['revision']}" if there else "is not in the CMDB"
+                stale.append(f"{row['name']} {there_is} and not {given}{_since(connection, row['name'], given)}")
+        if stale:
+            raise ConflictError(
+                "nothing was written, for somebody has written since it was read: "
+                + "; ".join(stale)
+                + "; read what is there now with tidegate.release.cmdb_ci_info and decide again"
+            )
+
+    def _hold_against_model(self, connection: sa.Connection, result: PutResult) -> None:
+        """Raise :class:`DocumentError` with all that a put would bring in against the model; asks for no more than that needs."""
+        if not result.diffs:
+            return
+        model = self.model(connection)
+        new, gone = ci_changes.relation_changes(result)
+        changed = rules.class_changes(result)
+        kept = {(one["source"], one["target"], one["kind"]) for one in self.relations(changed, connection)} if changed else set()
+        ends = {name for source, target, _kind in {*new, *kept} for name in (source, target)} - result.diffs.keys()
+        ci = schema().ci.c
+        names = connection.scalars(sa.select(ci.name)) if result.created else ()
+        around = AroundPut(
+            {name.casefold(): name for name in names},
+            _having(connection, rules.needed_uniques(model, result)),
+            {row["name"]: row["class"] for row in _by_name(connection, sa.select(ci.name, ci.class_.label("class")), ends)},
+            kept,
+            _reachable(connection, model, new) - gone,
+        )
+        problems = rules.faults_of_put(model, result, around) + [
+            Problem(f"CI {name}", f"there is no time zone {ci_changes.shown(after['time_zone'])}", "write it like Europe/Berlin")
+            for name, (_before, after) in result.diffs.items()
+            if after["time_zone"] is not None and not _is_zone(after["time_zone"])
+        ]
+        if problems:
+            raise DocumentError(problems)
+
+    def _write(self, connection: sa.Connection, result: PutResult, actor: str, note: Mapping[str, str]) -> None:
         ci = schema().ci
         at = datetime.now(UTC)
 
         def columns(name: str) -> dict[str, Any]:
             after = result.diffs[name][1]
-            return {"class_": after["class"], "updated": at} | {key: after[key] for key in ("site", "environment", "attributes")}
+            words = {"class_" if key == "class" else key: after[key] for key in ci_changes.WORDS}
+            return words | {"attributes": after["attributes"], "revision": result.revisions[name], "updated": at}
 
         if result.created:
             connection.execute(sa.insert(ci), [columns(name) | {"name": name, "created": at} for name in result.created])
@@ -387,25 +480,16 @@ class Cmdb:
             update = sa.update(ci).where(ci.c.name == sa.bindparam("of_name"))
             update = update.values({key: sa.bindparam(key) for key in columns(result.updated[0])})
             connection.execute(update, [columns(name) | {"of_name": name} for name in result.updated])
-        self._write_relations(connection, result)
+        self._change_relations(connection, *ci_changes.relation_changes(result))
         for event, names in (("created", result.created), ("updated", result.updated)):
-            _remember(connection, actor, event, ((name, ci_changes.difference(*result.diffs[name])) for name in names), at)
+            lines = ((name, ci_changes.difference(*result.diffs[name]) | {"revision": result.revisions[name], **note}) for name in names)
+            _remember(connection, actor, event, lines, at)
 
-    def _write_relations(self, connection: sa.Connection, result: PutResult) -> None:
-        new, gone = set(), set()
-        for name, (before, after) in result.diffs.items():
-            if "relations" in after:
-                old = {(name, entry["target"], entry["kind"]) for entry in (before or {}).get("relations", ())}
-                now = {(name, entry["target"], entry["kind"]) for entry in after["relations"]}
-                new |= now - old
-                gone |= old - now
-        self._change_relations(connection, new, gone)
-
-    def _change_relations(self, connection: sa.Connection, new: set[tuple[str, str, str]], gone: set[tuple[str, str, str]]) -> None:
+    def _change_relations(self, connection: sa.Connection, new: set[Triple], gone: set[Triple]) -> None:
         relation = schema().relation
         ids = self._ids(connection, {name for source, target, _kind in new | gone for name in (source, target)})
 
-        def columns(triples: set[tuple[str, str, str]], prefix: str = "") -> list[dict[str, Any]]:
+        def columns(triples: set[Triple], prefix: str = "") -> list[dict[str, Any]]:
             return [
                 {f"{prefix}source_id": ids[source], f"{prefix}target_id": ids[target], f"{prefix}kind": kind}
                 for source, target, kind in sorted(triples)
@@ -417,18 +501,126 @@ class Cmdb:
         if new:
             connection.execute(sa.insert(relation), columns(new))
 
-    def _relate(self, relations: Iterable[tuple[str, str, str]], actor: str, *, wanted: bool) -> list[tuple[str, str, str]]:
+    def _relate(self, relations: Iterable[Triple], actor: str, *, wanted: bool, dry_run: bool, note: Mapping[str, str]) -> list[Triple]:
         given = set(relations)
         ci_changes.check_relations(sorted(given, key=repr))
-        with self.begin() as connection:
-            self._ids(connection, {name for source, target, _kind in given for name in (source, target)})
+        ci = schema().ci.c
+        with self.read() if dry_run else self.begin() as connection:
+            names = {name for source, target, _kind in given for name in (source, target)}
+            self._ids(connection, names)
             there = self.relations({source for source, _target, _kind in given}, connection)
             known = {(row["source"], row["target"], row["kind"]) for row in there}
             touched = given - known if wanted else given & known
-            self._change_relations(connection, touched if wanted else set(), set() if wanted else touched)
-            lines = ((source, {"target": target, "kind": kind}) for source, target, kind in sorted(touched))
-            _remember(connection, actor, "related" if wanted else "unrelated", lines)
+            if wanted and touched:
+                model = self.model(connection)
+                rows = _by_name(connection, sa.select(ci.name, ci.class_.label("class")), names)
+                classes = {row["name"]: row["class"] for row in rows}
+                if problems := rules.faults_of_relations(model, touched, classes, _reachable(connection, model, touched)):
+                    raise DocumentError(problems)
+            if touched and not dry_run:
+                self._change_relations(connection, touched if wanted else set(), set() if wanted else touched)
+                revisions = self._revise(connection, {source for source, _target, _kind in touched})
+                lines = (
+                    (source, {"target": target, "kind": kind, "revision": revisions[source], **note})
+                    for source, target, kind in sorted(touched)
+                )
+                _remember(connection, actor, "related" if wanted else "unrelated", lines)
         return sorted(touched)
+
+    def _revise(self, connection: sa.Connection, names: set[str]) -> dict[str, int]:
+        """Count a change to CIs, whose relations are a part of them; returns their revisions."""
+        ci = schema().ci
+        update = sa.update(ci).where(ci.c.name == sa.bindparam("of_name")).values(revision=ci.c.revision + 1)
+        connection.execute(update, [{"of_name": name} for name in sorted(names)])
+        return {row["name"]: row["revision"] for row in _by_name(connection, sa.select(ci.c.name, ci.c.revision), names)}
+
+
+def put_into_none(rows: Sequence[Mapping[str, Any]], *, merge: bool = False) -> PutResult:
+    """What :meth:`Cmdb.put_cis` would do where there is no CMDB yet, so that every CI is new; raises what that would."""
+    wanted = ci_changes.checked(rows)
+    if stale := [row["name"] for row in wanted if row.get("revision")]:
+        raise ConflictError(f"{', '.join(stale)} is not in the CMDB, and a revision of it was given; leave that out for a new CI")
+    result = ci_changes.plan({}, wanted, merge=merge)
+    targets = {entry["target"] for _before, after in result.diffs.values() for entry in after.get("relations", ())}
+    if missing := sorted(targets - result.diffs.keys()):
+        raise NotFoundError(f"the CMDB has no CI {', '.join(missing)}; put them there with tidegate.release.cmdb_ci")
+    if problems := rules.faults_of_put(shipped_model(), result, AroundPut()):
+        raise DocumentError(problems)
+    return result
+
+
+def _ci_columns() -> sa.Select[Any]:
+    ci = schema().ci.c
+    return sa.select(
+        ci.name,
+        ci.class_.label("class"),
+        *(ci[name] for name in ci_changes.WORDS if name != "class"),
+        ci.attributes,
+        ci.revision,
+    )
+
+
+def _ends(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> bool:
+    """Whether a CI that was live is so no more."""
+    return before is not None and is_live(before) and not is_live(after)
+
+
+def _in_use(reasons: Iterable[str]) -> str:
+    return "; ".join(sorted(reasons)) + (
+        "; finish or back out what uses them first, take units out with tidegate.release.dhs_asset, or write off, with "
+        "tidegate.release.write_off, a host that will not come back"
+    )
+
+
+def _since(connection: sa.Connection, name: str, revision: int) -> str:
+    """Who has written a CI since it was of ``revision``, as far as the history knows."""
+    history = schema().history.c
+    found = sa.select(history.at, history.actor, history.event, history.data).where(history.ci == name).order_by(history.seq.desc())
+    said = []
+    for row in connection.execute(found.limit(_BETWEEN)):
+        number = row.data.get("revision") if isinstance(row.data, dict) else None
+        if row.event != "removed" and (not isinstance(number, int) or number <= revision):
+            continue
+        under = f" under {row.data['rfc']}" if row.data.get("rfc") else ""
+        said.append(f"{row.actor} at {row.at.isoformat(timespec='seconds')}{under} ({row.event})")
+    return f": {', '.join(reversed(said[:_SAID]))}" if said else ""
+
+
+def _having(connection: sa.Connection, attributes: Iterable[str]) -> list[dict[str, Any]]:
+    """The CIs that have one of these attributes. A search of the text finds them all, and others, on any database."""
+    text = sa.cast(schema().ci.c.attributes, sa.Text)
+    wanted = [text.contains(f'"{name}"', autoescape=True) for name in sorted(attributes)]
+    return _rows(connection.execute(_ci_columns().where(sa.or_(*wanted)))) if wanted else []
+
+
+def _reachable(connection: sa.Connection, model: CiModel, new: Iterable[Triple]) -> set[Triple]:
+    """The relations of acyclic kinds that can be reached from the targets of ``new`` ones of the same kind."""
+    tables = schema()
+    source, target = tables.ci.alias("source"), tables.ci.alias("target")
+    columns = sa.select(source.c.name.label("source"), target.c.name.label("target"))
+    columns = columns.join_from(tables.relation, source, source.c.id == tables.relation.c.source_id)
+    columns = columns.join(target, target.c.id == tables.relation.c.target_id)
+    found: set[Triple] = set()
+    starts: dict[str, set[str]] = {}
+    for _source, end, kind in new:
+        if kind in model.kinds and model.kinds[kind].acyclic:
+            starts.setdefault(kind, set()).add(end)
+    for kind, ends in starts.items():
+        frontier, seen = ends, set(ends)
+        while frontier:
+            rows = _by_name(connection, columns.where(tables.relation.c.kind == kind), frontier, source.c.name)
+            found |= {(row["source"], row["target"], kind) for row in rows}
+            frontier = {row["target"] for row in rows} - seen
+            seen |= frontier
+    return found
+
+
+def _is_zone(name: str) -> bool:
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
+        return False
+    return True
 
 
 def _by_name(

@@ -24,13 +24,15 @@ from ..files import rights, write
 from . import engine as database
 from . import sqlite
 from .schema import schema
+from .team_model import model_in, notes_on_upgrade, shipped_model
 
 with contextlib.suppress(ImportError):
     import sqlalchemy as sa
 
 # The revision that this code reads and writes; the newest file of migrations/versions.
-HEAD = "0018"
+HEAD = "0019"
 
+_WITH_MODEL = "0019"  # and later revisions keep the model of CIs
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _REMEDY = "give the path or URL of a CMDB; tidegate.release.cmdb_ci makes one when it writes the first CI"
 
@@ -41,11 +43,13 @@ class RevisionError(TidegateError):
 
 @dataclass(frozen=True)
 class Upgrade:
-    """What an upgrade did, or would do: the revisions before and after, and what the CMDB is called."""
+    """What an upgrade did, or would do: the revisions before and after, what the CMDB is called, and sentences on what means something else
+    than before."""
 
     label: str
     before: str
     after: str
+    notes: tuple[str, ...] = ()
 
 
 def make_ready(address: database.DatabaseAddress, source: sa.Engine, *, create: bool) -> None:
@@ -100,7 +104,10 @@ def _upgrade(address: database.DatabaseAddress, source: sa.Engine, now: datetime
             )
         if not dry_run:
             _migrate(connection)
-    return Upgrade(address.label, before, HEAD)
+        # An upgrade that only would be made finds no model of the team's yet.
+        model = shipped_model() if dry_run and before < _WITH_MODEL else model_in(connection)
+        notes = notes_on_upgrade(connection, model)
+    return Upgrade(address.label, before, HEAD, tuple(notes))
 
 
 def _existing(address: database.DatabaseAddress, source: sa.Engine) -> str:

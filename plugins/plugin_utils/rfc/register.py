@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from ..cmdb.impact import impact
 from ..cmdb.schema import schema
 from ..rollout.holder import Holder
 from ..rollout.states import OPEN, DeploymentState
@@ -169,7 +170,8 @@ def overlapping(cmdb: Cmdb, rfc: Rfc, cis: Collection[str], instead: Collection[
 
     ``instead``: changes that are about to be entered or cancelled, in place of those of their numbers in the register.
 
-    They do at one of ``cis``, or at a CI directly related to one. A deployment that is open meets nobody at hosts that it has given up.
+    They do at one of ``cis``, or at a CI that hits one or is hit by one, over however many relations. A deployment that is open meets
+    nobody at hosts that it has given up.
     """
     numbers = {rfc.number, *(other.number for other in instead)}
     others = [other for other in planned(cmdb, rfc.start_date, rfc.end_date) if other.number not in numbers]
@@ -181,12 +183,11 @@ def overlapping(cmdb: Cmdb, rfc: Rfc, cis: Collection[str], instead: Collection[
     if not others:
         return []
     near: dict[str, str] = {name: name for name in cis}
-    for relation in cmdb.relations(cis):
-        source, target = relation["source"], relation["target"]
-        sentence = f"{source} {relation['kind']} {target}"
-        for own, neighbour in ((source, target), (target, source)):
-            if own in cis:
-                near.setdefault(neighbour, sentence)
+    with cmdb.read() as connection:
+        model = cmdb.model(connection)
+        for upstream in (False, True):
+            for name, hit in impact(connection, model, cis, upstream=upstream).items():
+                near.setdefault(name, ", ".join(hit.chain))
     locked = _locked(cmdb)
     found = (
         Overlap(other, tuple(dict.fromkeys(near[name] for name in other.cis if name in near and name in has)))

@@ -20,6 +20,8 @@ from .states import DATA_EVENTS
 with suppress(ImportError):
     import sqlalchemy as sa
 
+_OF_WRITERS = {"number": "rfc", "reason": "reason", "revision": "revision"}  # names in an answer, by those in the data of a line
+
 
 @dataclass(frozen=True)
 class PastOf:
@@ -41,10 +43,18 @@ class PastOf:
 
 
 def history_lines(connection: sa.Connection, asked: PastOf) -> list[dict[str, Any]]:
-    """What the CMDB's history says of CIs, in order: ``at``, ``actor``, ``ci``, ``event``, ``data``. It is never archived."""
+    """What the CMDB's history says of CIs ``names``, in order, or without them of what was written under the RFC. It is never archived.
+
+    Each with ``at``, ``actor``, ``ci``, ``event``, ``data``, and what its writer said: ``number`` of the RFC, ``reason`` and ``revision``.
+    """
     of = schema().history.c
     select = sa.select(of.at, of.actor, of.ci, of.event, of.data).where(of.ci == sa.bindparam("name")).order_by(of.seq)
-    rows = [row for name in dict.fromkeys(asked.names) for row in connection.execute(select, {"name": name}).mappings()]
+    rows = [dict(row) for name in dict.fromkeys(asked.names) for row in connection.execute(select, {"name": name}).mappings()]
+    if asked.rfc and not asked.names:
+        text = sa.cast(of.data, sa.Text)
+        under = sa.select(of.at, of.actor, of.ci, of.event, of.data).where(text.contains('"rfc"', autoescape=True)).order_by(of.seq)
+        rows = [dict(row) for row in connection.execute(under).mappings() if row["data"].get("rfc") == asked.rfc]
+    rows = [row | {name: row["data"].get(key) for name, key in _OF_WRITERS.items()} for row in rows]
     return [{**row, "at": _text(row["at"])} for row in sorted(rows, key=lambda row: row["at"]) if asked.has(row["at"])]
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..cmdb.hosts import REMEDY, described, is_host
+from ..cmdb.model import CiModel
 from ..dhs.unit_check import DeviceReading, RecordedDevice, UnitFinding, check_device, check_parts, parts_seen, units_by_serial
 from ..dsl.firmware import FirmwareImage, images_for
 from ..report.progress import counted
@@ -174,11 +175,12 @@ def account(
     cis: Iterable[Mapping[str, Any]],
     installed: Collection[str],
     host_classes: Collection[str],
+    model: CiModel,
 ) -> Audited:
     """Account for every host of the CMDB and of the inventory.
 
     ``results``: by host, the result of the task that ran ``release_facts`` there, ``None`` where none did. ``inventory``: all hosts that
-    Ansible has. ``installed``: the CIs on which a release is installed. ``host_classes``: as the policy has them.
+    Ansible has. ``installed``: the CIs on which a release is installed. ``host_classes``: as the policy has them; ``model``: the CMDB's.
     """
     by_name = {str(ci["name"]): ci for ci in cis}
     audited = Audited({}, [])
@@ -190,7 +192,7 @@ def account(
     for name, ci in sorted(by_name.items()):
         if name in audited.found:
             continue
-        if is_host(ci, host_classes):
+        if is_host(ci, host_classes, model):
             detail = "the CMDB has it, but the inventory does not, so nobody knows what it runs; use this CMDB's inventory with this policy"
             audited.found[name] = NotSeen("not_in_inventory", detail)
         elif name in installed:

@@ -350,14 +350,14 @@ def _with_cis(asking: _Asking, found: Gathered) -> Gathered:
     selected = asking.sources.ask("scope", lambda: select(cmdb(), rfc))
     cis = asking.sources.ask("scope", lambda: not_written_off(lacking(cmdb(), rfc, selected))) if selected is not None else None
     if cis is not None:
-        classes = facts.policy.host_classes if facts.policy else None
+        classes, model = facts.policy.host_classes if facts.policy else None, cmdb().model()
         facts = replace(
             facts,
             scope=tuple(str(ci["name"]) for ci in cis),
             live=live_versions(cis, rfc.release),
             replaced=replaced_digests(rfc, cis),
             bench=bool(cis) and all(ci["class"] == SPARE for ci in cis),
-            no_hosts=tuple(described(ci) for ci in cis if classes is not None and not is_host(ci, classes)),
+            no_hosts=tuple(described(ci) for ci in cis if classes is not None and not is_host(ci, classes, model)),
         )
     return replace(found, facts=facts, selected=selected, cis=cis)
 
@@ -474,7 +474,8 @@ def _plan_of(cmdb: Cmdb, rfc: Rfc, cis: Sequence[Mapping[str, Any]], policy: Pol
             if entry["kind"] == DEPENDS_ON and entry["source"] in members:
                 members[entry["source"]].append(entry["target"])
         # What is no host changes with no wave, and a spare on a bench serves nobody: neither keeps anything up.
-        hosts = (ci for ci in cmdb.query() if is_host(ci, policy.host_classes) and ci["class"] != SPARE)
+        model = cmdb.model()
+        hosts = (ci for ci in cmdb.query() if is_host(ci, policy.host_classes, model) and ci["class"] != SPARE)
         neighbours = replace(neighbours, others=[ci for ci in hosts if ci["name"] not in scope], services=members)
     hosts_in_scope, limits = plan_input(cis, rollout, neighbours, f"{rfc.release} {rfc.version}")
     own = filter(None, (together_fault(config, rollout), instant_fault(config, rollout, rfc.instant), confirm_fault(config, rollout)))

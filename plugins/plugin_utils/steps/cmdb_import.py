@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..cmdb.ci_changes import WORDS, PutResult
+from ..cmdb.hosts import says_how_to_connect
 from ..errors import DocumentError, Problem
 
 GROUPS = "inventory_groups"
@@ -117,6 +118,11 @@ def describe_import(found: Import, put: PutResult, dry_run: bool) -> str:
         f"{name} {would or 'was '}taken away, for it is not to come from the inventory any more: {_listed(away[name])}"
         for name in sorted(away)
     ]
+    if reaching := sorted({name for row in found.rows for name in row["attributes"] if says_how_to_connect(name)}):
+        lines.append(
+            f"{', '.join(reaching)}: says how Ansible connects, so it is a variable of a host only where the inventory file of the CMDB "
+            "lists it in connection_variables"
+        )
     if found.gone:
         lines.append(f"not in the inventory any more: {_listed(found.gone)}; remove what is really gone with tidegate.release.cmdb_ci")
     return "\n".join(lines)

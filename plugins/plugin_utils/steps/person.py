@@ -24,10 +24,27 @@ from ..rollout.deployments import Deployment
 if TYPE_CHECKING:
     from securesystemslib.signer import Signer
 
+_JOB_USERS = ("awx_user_name", "tower_user_name")  # variables that AWX and Tower give each job
+_LONGEST_USER = 150
 
-def this_user() -> str:
-    """Who runs this, as the history names people without a key."""
-    return f"{getpass.getuser()}@{socket.gethostname()}"
+
+def this_user(variables: Mapping[str, Any] | None = None) -> str:
+    """Who runs this, as the history names people without a key.
+
+    Where the ``variables`` of AWX or Tower name a user it is that one, and in brackets whom the process belongs to, which is all that this
+    machine can vouch for.
+
+    Raises :class:`TidegateError` when such a name can't be one.
+    """
+    process = f"{getpass.getuser()}@{socket.gethostname()}"
+    for name in _JOB_USERS:
+        said = (variables or {}).get(name)
+        if said in (None, ""):
+            continue
+        if not isinstance(said, str) or len(said) > _LONGEST_USER or not said.isprintable():
+            raise TidegateError(f"{name} is no name of a user; leave it to AWX to set it")
+        return f"{said!s} ({process})"
+    return process
 
 
 def responsible_person(policy: Policy, signer: Signer | None, now: datetime, what: str) -> str:

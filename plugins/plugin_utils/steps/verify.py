@@ -120,7 +120,8 @@ def prepare(asked: Asked, dsl: str, cmdb_url: str, policy_path: str | None, limi
         all_cis = {str(ci["name"]): ci for ci in cmdb.query(connection=connection)}
         cis = cmdb.query(scope, connection) if scope else [ci for ci in all_cis.values() if name in ci["installations"]]
         if asked.source is not None and not cis and not scope:  # the first of its name
-            cis = [ci for ci in all_cis.values() if is_host(ci, policy.host_classes)]
+            rules = cmdb.model(connection)
+            cis = [ci for ci in all_cis.values() if is_host(ci, policy.host_classes, rules)]
         cis = [ci for ci in cis if ci["written_off"] is None]  # the release does not go there
         relations = [(one["source"], one["target"], one["kind"]) for one in cmdb.relations([str(ci["name"]) for ci in cis], connection)]
     live = [host for host in map(live_host, cis) if all(one[2] != release.digest for one in host.releases)]

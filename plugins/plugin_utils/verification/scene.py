@@ -257,7 +257,7 @@ def _fill(path: Path, like: Model, products: Collection[str | None], now: dateti
         starting.setdefault(source, []).append({"kind": kind, "target": target})
     with Cmdb.open(str(path), create=True) as cmdb:
         rows = [{**row, "relations": starting.get(row["name"], [])} for row in (*like.doubles, *like.neighbours)]
-        cmdb.put_cis(rows, ACTOR)
+        cmdb.put_cis(rows, ACTOR, copied=True)
         with cmdb.begin() as connection:
             cmdb.record_installations(connection, like.installed, ACTOR, now)
             for product in sorted(filter(None, products)):

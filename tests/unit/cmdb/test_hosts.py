@@ -4,7 +4,13 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.hosts import is_host
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.hosts import is_host, says_how_to_connect
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.model import build_model
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.team_model import shipped_document, shipped_model
+
+
+def ci(of_class: str | None, status: str = "installed") -> dict[str, str | None]:
+    return {"name": "x", "class": of_class, "status": status}
 
 
 @pytest.mark.parametrize(
@@ -23,7 +29,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.hosts import
     ],
 )
 def test_a_class_says_whether_a_ci_is_a_host(name: str | None, host_classes: tuple[str, ...], is_one: bool) -> None:
-    assert is_host({"name": "x", "class": name}, host_classes) is is_one
+    assert is_host(ci(name), host_classes, shipped_model()) is is_one
 
 
 @pytest.mark.parametrize(
@@ -34,5 +40,23 @@ def test_a_class_says_whether_a_ci_is_a_host(name: str | None, host_classes: tup
     ],
 )
 def test_a_class_is_no_host_however_it_is_written(kind: str | None, host: bool) -> None:
-    assert is_host({"name": "x", "class": kind}, ()) is host
-    assert is_host({"name": "x", "class": kind}, ("RACK",)) is (kind in ("rack", "Rack"))
+    assert is_host(ci(kind), (), shipped_model()) is host
+    assert is_host(ci(kind), ("RACK",), shipped_model()) is (kind in ("rack", "Rack"))
+
+
+@pytest.mark.parametrize(
+    ("status", "live"), [("planned", False), ("in_stock", False), ("installed", True), ("maintenance", True), ("retired", False)]
+)
+def test_only_what_is_live_is_a_host(status: str, live: bool) -> None:
+    assert is_host(ci("server", status), (), shipped_model()) is live
+    assert is_host(ci("server", status), ("server",), shipped_model()) is live
+
+
+def test_a_team_says_which_of_its_classes_are_hosts() -> None:
+    model = build_model(shipped_document(), {"classes": {"Kiln": {"host": False}, "rack": {"host": True}}})
+    assert [is_host(ci(name), (), model) for name in ("kiln", "cmdb_ci_rack", "server")] == [False, True, True]
+
+
+def test_what_is_more_than_an_address_says_how_to_connect() -> None:
+    names = ("ansible_host", "ansible_port", "ansible_user", "ansible_connection", "ansible_ssh_common_args", "rack")
+    assert [says_how_to_connect(name) for name in names] == [False, False, False, True, True, False]

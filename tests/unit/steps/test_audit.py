@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.team_model import shipped_model
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.unit_check import UnitFinding
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.units import Unit, UnitState
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.firmware import FirmwareImage, Minutes
@@ -151,7 +152,7 @@ CIS = [
 
 def test_every_host_of_cmdb_and_inventory_is_accounted_for_and_the_others_are_compared() -> None:
     results = {"web1": {"releases": [LIVE]}, "web2": {"unreachable": True, "msg": "no\nroute"}, "new1": {"releases": []}}
-    audited = account(results, ["web1", "web2", "db1", "new1", "localhost"], CIS, {"odd7"}, ())
+    audited = account(results, ["web1", "web2", "db1", "new1", "localhost"], CIS, {"odd7"}, (), shipped_model())
     assert audited.found["web1"] == [LIVE]
     assert audited.found["new1"] == []
     said = {host: (found.kind, found.detail) for host, found in audited.found.items() if isinstance(found, NotSeen)}
@@ -171,13 +172,13 @@ def test_every_host_of_cmdb_and_inventory_is_accounted_for_and_the_others_are_co
 
 
 def test_the_policy_says_which_cis_the_inventory_has_to_have() -> None:
-    audited = account({}, [], CIS, (), ("Room",))
+    audited = account({}, [], CIS, (), ("Room",), shipped_model())
     assert set(audited.found) == {"odd7"}
 
 
 def test_the_controller_is_no_host_unless_the_cmdb_says_so() -> None:
-    assert account({}, ["localhost"], [], (), ()).found == {}
-    assert set(account({}, ["localhost"], [{"name": "localhost", "class": "server"}], (), ()).found) == {"localhost"}
+    assert account({}, ["localhost"], [], (), (), shipped_model()).found == {}
+    assert set(account({}, ["localhost"], [{"name": "localhost", "class": "server"}], (), (), shipped_model()).found) == {"localhost"}
 
 
 ODD = [
@@ -217,7 +218,7 @@ ODD = [
 
 @pytest.mark.parametrize("odd", ODD, ids=repr)
 def test_an_odd_answer_is_its_hosts_own_difference(odd: object) -> None:
-    audited = account({"web1": odd, "db1": {"releases": [LIVE]}}, ["web1", "db1"], CIS[:3:2], (), ())
+    audited = account({"web1": odd, "db1": {"releases": [LIVE]}}, ["web1", "db1"], CIS[:3:2], (), (), shipped_model())
     found = audited.found["web1"]
     assert isinstance(found, NotSeen)
     assert found.kind == "invalid_answer"

@@ -121,6 +121,13 @@ def test_hosts_that_are_gone_are_named_and_those_that_never_came_from_an_invento
     assert "not in the inventory any more: web9" in describe_import(found, plan({}, checked(found.rows)), dry_run=True)
 
 
+def test_what_the_inventory_of_the_cmdb_has_to_list_is_named() -> None:
+    found = plan_import([InventoryHost("web1", (), {"ansible_host": "192.0.2.1", "ansible_become": True})], [], {})
+    said = describe_import(found, plan({}, checked(found.rows)), dry_run=False)
+    assert "ansible_become: says how Ansible connects, so it is a variable of a host only where the inventory file" in said
+    assert "ansible_host" not in said
+
+
 def test_a_group_that_nobody_is_in_and_a_host_with_two_sites_are_faults() -> None:
     with pytest.raises(DocumentError) as caught:
         plan_import([WEB], [], {"site": ["ams", "server"], "class": ["nobody"]})
@@ -140,7 +147,7 @@ def test_what_somebody_enters_while_it_is_imported_stays(tmp_path: Path, monkeyp
         return found
 
     monkeypatch.setattr(cmdb_import, "plan_import", slowly)
-    found, put = cmdb_import._put(cmdb, [WEB], {}, False)
+    found, put = cmdb_import._put(cmdb, [WEB], {}, "test", False)
     person.join()
     assert (len(found.rows), put.updated) == (1, ["web1"])
     assert cmdb.cis(["web1"])[0]["attributes"]["rack"] == "r13"

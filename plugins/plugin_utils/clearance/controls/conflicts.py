@@ -13,7 +13,7 @@ from ..findings import REASONS, Finding, failed, passed
 
 
 def conflicts(facts: Facts, rfc: Rfc) -> Finding:
-    """Whether no other change is planned for the same time and the same CIs, or CIs that are directly related to them."""
+    """Whether no other change is planned for the same time and the same CIs, or CIs that these hit or are hit by."""
     facts.known(facts.scope, "scope")
     overlaps = facts.known(facts.overlaps, "overlaps")
     if overlaps:
