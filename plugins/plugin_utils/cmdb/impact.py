@@ -35,7 +35,8 @@ class Hit(NamedTuple):
     @property
     def chain(self) -> tuple[str, ...]:
         """All relations, the first one at a CI that was named."""
-        found, hit = [], self
+        found: list[str] = []
+        hit: Hit | None = self
         while hit is not None:
             found.append(hit.relation)
             hit = hit.before
