@@ -157,7 +157,8 @@ def demo() -> list[str]:
     """Run it all; return what was promised and not kept."""
     say("Bringing up eight lab hosts, each a machine with a real fwupd and its webcam, which has firmware 1.2.2")
     lab("present")
-    (BUILD / "cmdb.yml").write_text("plugin: tidegate.release.cmdb\nconnection_variables: [ansible_python_interpreter, ansible_ssh_common_args, ansible_ssh_pipelining, ansible_ssh_private_key_file]\n")
+    listed = "[ansible_python_interpreter, ansible_ssh_common_args, ansible_ssh_pipelining, ansible_ssh_private_key_file]"
+    (BUILD / "cmdb.yml").write_text(f"plugin: tidegate.release.cmdb\nconnection_variables: {listed}\n")
     say("Entering them in the definitive hardware storage, and firmware 1.2.2, 1.2.3 and 1.2.6 in the definitive software library")
     prepare()
     say("Deploying firmware 1.2.3: a canary, then the rest")

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from .model import BOTH, SOURCE, TARGET, CiModel
 from .schema import schema
@@ -17,15 +16,31 @@ from .schema import schema
 with contextlib.suppress(ImportError):
     import sqlalchemy as sa
 
-_CHUNK = 2000  # numbers in one statement
+# From so many CIs at once on it is quicker to read all relations than to ask for those at each.
+_CHUNK = 500
+# A relation as it is followed: where it is come from, who is hit, and its kind. What is known of many is no more than their rows.
+_Step = tuple[int, int, str]
+# The steps that lead against the direction of their relations, from its target to its source, and those that lead along, by their start.
+_Ways = tuple[Mapping[int, Sequence[_Step]], Mapping[int, Sequence[_Step]]]
 
 
-@dataclass(frozen=True)
-class Hit:
-    """How a CI is hit: over so many relations, which are sentences such as ``web1 runs_on vm1``, the first one at the CI that was named."""
+class Hit(NamedTuple):
+    """How a CI is hit: over so many relations, of which the last is a sentence such as ``web1 runs_on vm1``; and how the CI at the other
+    end of that is, ``None`` for one that was named."""
 
     hops: int
-    chain: tuple[str, ...]
+    relation: str
+    before: Hit | None
+
+    @property
+    def chain(self) -> tuple[str, ...]:
+        """All relations, the first one at a CI that was named."""
+        found: list[str] = []
+        hit: Hit | None = self
+        while hit is not None:
+            found.append(hit.relation)
+            hit = hit.before
+        return tuple(reversed(found))
 
 
 def impact(
@@ -37,51 +52,70 @@ def impact(
     Names that the CMDB does not have hit nobody.
     """
     ci = schema().ci.c
-    wanted = set(names)
-    known = {
-        row.id: row.name for chunk in _chunks(wanted) for row in connection.execute(sa.select(ci.id, ci.name).where(ci.name.in_(chunk)))
-    }
-    hits: dict[int, tuple[int, int, str, bool]] = {}  # by number: hops, whence, over which kind, and whether that relation leads there
-    frontier: set[int] = set(known)
-    seen, distance = set(frontier), 0
+    ids = sa.select(ci.id, ci.name)
+    known: dict[int, str] = {}
+    for chunk in _chunks(set(names)):
+        known |= {row.id: row.name for row in connection.execute(ids.where(ci.name.in_(chunk)))}
+    relations = _Relations(connection, model, upstream)
+    steps: dict[int, tuple[int, _Step, bool]] = {}  # by number, nearer ones first: hops, the last relation, and whether that leads there
+    frontier, seen, distance = sorted(known), set(known), 0
     while frontier and (hops is None or distance < hops):
         distance += 1
-        reached: dict[int, tuple[int, int, str, bool]] = {}
-        for here, there, kind, onward in _steps(connection, model, frontier, upstream):
-            if there not in seen and (there not in reached or (here, kind) < (reached[there][1], reached[there][2])):
-                reached[there] = (distance, here, kind, onward)
-        hits |= reached
-        seen |= reached.keys()
-        frontier = set(reached)
-    for chunk in _chunks(hits):
-        known |= {row.id: row.name for row in connection.execute(_numbered(sa.select(ci.id, ci.name), ci.id), {"ids": chunk})}
+        reached = []
+        for along, ways in enumerate(relations.of(frontier)):
+            for here in frontier:
+                for step in ways.get(here, ()):
+                    if step[1] not in seen:
+                        seen.add(step[1])
+                        steps[step[1]] = (distance, step, bool(along))
+                        reached.append(step[1])
+        frontier = sorted(reached)
+    wanted = ids if len(steps) > _CHUNK else ids.where(ci.id.in_(list(steps)))
+    known.update(_tuples(connection.execute(wanted)))
     found: dict[int, Hit] = {}
-    for number, (distance, whence, kind, onward) in hits.items():  # nearer ones first
-        ends = (known[whence], known[number]) if onward else (known[number], known[whence])
-        before = found[whence].chain if whence in found else ()
-        found[number] = Hit(distance, (*before, f"{ends[0]} {kind} {ends[1]}"))
+    for number, (distance, (here, there, kind), along_) in steps.items():
+        sentence = f"{known[here]} {kind} {known[there]}" if along_ else f"{known[there]} {kind} {known[here]}"
+        found[number] = Hit(distance, sentence, found.get(here))
     return {known[number]: hit for number, hit in found.items()}
 
 
-def _steps(connection: sa.Connection, model: CiModel, frontier: Collection[int], upstream: bool) -> Iterator[tuple[int, int, str, bool]]:
-    """From each CI of ``frontier``: it, who is hit, the kind, and whether the relation leads from the former to the latter."""
-    relation = schema().relation.c
-    to_target = defaultdict(lambda: True, {name: kind.hits in (SOURCE if upstream else TARGET, BOTH) for name, kind in model.kinds.items()})
-    to_source = defaultdict(lambda: True, {name: kind.hits in (TARGET if upstream else SOURCE, BOTH) for name, kind in model.kinds.items()})
-    columns = sa.select(relation.source_id, relation.target_id, relation.kind)
-    for chunk in _chunks(frontier):
-        for source, target, kind in connection.execute(_numbered(columns, relation.source_id), {"ids": chunk}):
-            if to_target[kind]:
-                yield source, target, kind, True
-        for source, target, kind in connection.execute(_numbered(columns, relation.target_id), {"ids": chunk}):
-            if to_source[kind]:
-                yield target, source, kind, False
+def _tuples(result: sa.CursorResult[Any]) -> list[Any]:
+    """Rows as the database's own library has them: a hundred thousand of SQLAlchemy's take seconds."""
+    rows = result.cursor.fetchall() if result.cursor is not None else []
+    result.close()
+    return list(rows)
 
 
-def _numbered(select: sa.Select[Any], column: sa.ColumnElement[int]) -> sa.Select[Any]:
-    return select.where(column.in_(sa.bindparam("ids", expanding=True, literal_execute=True)))
+class _Relations:
+    """The relations over which something hits, by where they are come from; all are read when many are asked for."""
+
+    def __init__(self, connection: sa.Connection, model: CiModel, upstream: bool) -> None:
+        relation = schema().relation.c
+        to_source, to_target = (TARGET, SOURCE) if upstream else (SOURCE, TARGET)
+        self._connection = connection
+        self._all: _Ways | None = None
+        self._ways = []
+        for here, there, end in ((relation.target_id, relation.source_id, to_source), (relation.source_id, relation.target_id, to_target)):
+            unhurt = [name for name, kind in model.kinds.items() if kind.hits not in (end, BOTH)]
+            self._ways.append((here, there, sa.select(here, there, relation.kind).where(relation.kind.not_in(unhurt))))
+
+    def of(self, frontier: Sequence[int]) -> _Ways:
+        """Those that lead away from each CI of ``frontier``, and perhaps from others."""
+        if self._all is None and len(frontier) > _CHUNK:
+            back, along = (self._read(columns) for _here, _there, columns in self._ways)
+            self._all = back, along
+        if self._all is not None:
+            return self._all
+        back, along = (self._read(columns.where(here.in_(frontier)).order_by(here, there, "kind")) for here, there, columns in self._ways)
+        return back, along
+
+    def _read(self, columns: sa.Select[Any]) -> Mapping[int, Sequence[_Step]]:
+        found: dict[int, list[_Step]] = defaultdict(list)
+        for row in _tuples(self._connection.execute(columns)):
+            found[row[0]].append(row)
+        return found
 
 
-def _chunks(entries: Iterable[Any]) -> Iterator[list[Any]]:
+def _chunks(entries: Iterable[str]) -> Iterator[list[str]]:
     listed = sorted(entries)
     return (listed[start : start + _CHUNK] for start in range(0, len(listed), _CHUNK))
