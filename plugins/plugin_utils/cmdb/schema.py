@@ -5,7 +5,7 @@
 
 The migrations make these tables; a test holds the two together. ``history``, ``journal`` and ``journal_archive`` are append-only:
 triggers, which only the migrations know, refuse everything but inserts. The journal of a deployment that ``journal_archive`` names may
-be deleted.
+be deleted. Lines of the first two are appended by :mod:`.chain` alone.
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ class Schema:
     write_off: sa.Table
     done_by_hand: sa.Table
     journal_archive: sa.Table
+    chain: sa.Table
     asset: sa.Table
     stock_rule: sa.Table
     asset_firmware: sa.Table
@@ -180,6 +181,7 @@ def schema() -> Schema:
             text("event"),
             document("data"),
             text("asset", nullable=True),
+            text("sha256", server_default=""),
             some("ix_history_fleet", "ci IS NULL", "event", "seq"),
             some("ix_history_asset", "asset IS NOT NULL", "asset", "seq"),
         ),
@@ -258,6 +260,7 @@ def schema() -> Schema:
             text("host", nullable=True),
             number("wave", nullable=True),
             document("data"),
+            text("sha256", server_default=""),
             sa.Index(None, "deployment_id", "seq"),
             some("ix_journal_deployment", "host IS NULL", "event", "deployment_id", "seq"),
         ),
@@ -381,6 +384,13 @@ def schema() -> Schema:
             at("at"),
             text("actor"),
             text("reason"),
+        ),
+        chain=sa.Table(
+            "chain",
+            metadata,
+            text("name", primary_key=True),
+            sa.Column("seq", sa.BigInteger, nullable=False),
+            text("sha256"),
         ),
         asset=sa.Table(
             "asset",

@@ -29,7 +29,7 @@ with contextlib.suppress(ImportError):
     import sqlalchemy as sa
 
 # The revision that this code reads and writes; the newest file of migrations/versions.
-HEAD = "0018"
+HEAD = "0020"
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _REMEDY = "give the path or URL of a CMDB; tidegate.release.cmdb_ci makes one when it writes the first CI"

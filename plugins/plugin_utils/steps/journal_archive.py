@@ -19,6 +19,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..cmdb.chain import append_history
 from ..cmdb.schema import schema
 from ..cmdb.store import Cmdb
 from ..errors import ConflictError, IntegrityError, TidegateError
@@ -124,7 +125,7 @@ def _delete(connection: sa.Connection, batch: list[int], path: Path, digest: str
     for table in (t.journal, t.deployment_host, t.wave, t.controller):
         connection.execute(sa.delete(table).where(table.c.deployment_id.in_(batch)))
     said = {"file": path.name, "sha256": digest, "reason": order.reason, "deployments": batch}
-    connection.execute(sa.insert(t.history), {"at": order.now, "actor": order.person, "event": "journal archived", "data": said})
+    append_history(connection, [{"at": order.now, "actor": order.person, "event": "journal archived", "data": said}])
 
 
 def _total(connection: sa.Connection) -> int:
