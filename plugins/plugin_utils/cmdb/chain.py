@@ -70,5 +70,5 @@ def _statements(table: sa.Table) -> tuple[sa.Select[Any], sa.Update]:
     chain = schema().chain
     of = chain.c.name == sa.bindparam("name_of")
     last = sa.select(sa.func.max(table.c.seq)).scalar_subquery()
-    values = {"seq": sa.bindparam("to_seq"), "sha256": sa.bindparam("to_sha256")}
+    values: dict[str, Any] = {"seq": sa.bindparam("to_seq"), "sha256": sa.bindparam("to_sha256")}
     return sa.select(chain.c.seq, chain.c.sha256, last).where(of), sa.update(chain).where(of).values(values)

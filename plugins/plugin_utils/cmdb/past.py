@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
+from ..documents import parse_time
 from ..errors import TidegateError
-from .query import pick_rows
 from .replay import Past, replay
 from .schema import schema
 from .store import Cmdb
@@ -33,9 +33,14 @@ def past_of(connection: sa.Connection, at: datetime, now: datetime) -> Past:
     return replay(lines_of(connection, history, history.c.at <= at, history.c.ci.is_not(None)))
 
 
-def query_past(past: Past, expression: str | None) -> list[dict[str, Any]]:
-    """The CIs that a JMESPath expression picks of those of the past, as :meth:`.store.Cmdb.query` does of those of the present."""
-    return pick_rows(expression, past.query_rows())
+def time_option(options: Mapping[str, Any], name: str) -> datetime | None:
+    """An option that is a time, ``None`` when it is not given; raises :class:`TidegateError` when it is none."""
+    if options[name] is None:
+        return None
+    try:
+        return parse_time(options[name])
+    except ValueError as error:
+        raise TidegateError(f"{name} is {options[name]!r:.80}, {error}; write it as 2027-03-01T20:00:00Z") from error
 
 
 def present(cmdb: Cmdb, connection: sa.Connection) -> Past:

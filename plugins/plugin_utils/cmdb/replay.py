@@ -40,6 +40,16 @@ class Past:
         return [{"source": source, "target": target, "kind": kind} for source, target, kind in sorted(self.relations)]
 
 
+def with_relations(cis: Iterable[Mapping[str, Any]], relations: Iterable[Mapping[str, str]]) -> list[dict[str, Any]]:
+    """The CIs, each with those of the relations that start or end there."""
+    by_name: dict[str, dict[str, Any]] = {ci["name"]: {**ci, "relations": []} for ci in cis}
+    for relation in relations:
+        for end in dict.fromkeys((relation["source"], relation["target"])):
+            if end in by_name:
+                by_name[end]["relations"].append(relation)
+    return list(by_name.values())
+
+
 def replay(lines: Iterable[Mapping[str, Any]]) -> Past:
     """What the lines of the history come to, in the order in which they were written; those that are about no CI change nothing.
 
