@@ -32,6 +32,7 @@ THOROUGH = {
     "test_metrics.py": r"\[9\]",
     "test_late_journal.py": "postgresql",
     "test_journal_archive.py": "postgresql",
+    "test_cmdb_verify.py": "postgresql",
     "test_slices.py": "8104|8106|ctrl_c",
     "test_invocation.py": r"\[(cached|not injected)\]",  # which are tried at the same time
     "test_together.py": r"\[armed\]|can_not_be_told",

@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import shutil
 import sqlite3
+import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,6 +27,8 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.cmdb_verify import SeenHeads, Verified, verify_cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.journal_archive import archive_journal
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -58,7 +62,7 @@ def _by_hand(cmdb: Cmdb, *statements: str) -> None:
             for name, _sql in made:
                 connection.exec_driver_sql(f"DROP TRIGGER {name}")
         else:
-            connection.exec_driver_sql("SET session_replication_role = replica")
+            connection.exec_driver_sql("SET LOCAL session_replication_role = replica")
         for statement in statements:
             connection.exec_driver_sql(statement)
         if connection.dialect.name == "sqlite":
@@ -73,9 +77,15 @@ def _said(found: Verified) -> list[tuple[str, str, int, str]]:
     return [(one.kind, one.table, one.line, one.ci) for one in found.findings]
 
 
+def _end(table: str, seq: int, sha256: str) -> str:
+    return f"UPDATE chain SET seq = {seq}, sha256 = '{sha256}' WHERE name = '{table}'"  # noqa: S608 - the test's own
+
+
 def _insert(table: str, seq: int, sha256: str = "") -> str:
     if table == "history":
-        return f"INSERT INTO history (seq, at, actor, event, data, sha256) VALUES ({seq}, '{NOW:%F %T}.000000', 'me', 'x', '{{}}', '{sha256}')"
+        return (
+            f"INSERT INTO history (seq, at, actor, event, data, sha256) VALUES ({seq}, '{NOW:%F %T}.000000', 'me', 'x', '{{}}', '{sha256}')"
+        )
     columns = "seq, deployment_id, at, event, data, sha256"
     return f"INSERT INTO journal ({columns}) VALUES ({seq}, 1, '{NOW:%F %T}.000000', 'x', '{{}}', '{sha256}')"
 
@@ -104,9 +114,7 @@ def test_what_tidegate_wrote_is_whole(cmdb: Cmdb) -> None:
         (["DELETE FROM chain WHERE name = '{0}'"], "removed", 0),
     ],
 )
-def test_the_first_line_is_named_that_is_not_what_was_written(
-    cmdb: Cmdb, table: str, statements: list[str], kind: str, line: int
-) -> None:
+def test_the_first_line_is_named_that_is_not_what_was_written(cmdb: Cmdb, table: str, statements: list[str], kind: str, line: int) -> None:
     inserts = {"{insert:5}": _insert(table, 5), "{insert:5:feed}": _insert(table, 5, "feed"), "{insert:3:feed}": _insert(table, 3, "feed")}
     _by_hand(cmdb, *(inserts.get(one) or one.format(table) for one in statements))
     found = [one for one in _said(verify_cmdb(cmdb, [])) if one[0] != "row"]
@@ -139,22 +147,24 @@ def test_a_row_that_was_changed_by_sql_is_named(cmdb: Cmdb, statement: str, ci: 
     assert words in finding.sentence
 
 
-def test_a_flipped_bit_of_an_address_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "cmdb.sqlite"
+def test_a_flipped_bit_of_an_address_is_named_whatever_it_makes_of_the_rest(tmp_path: Path) -> None:
+    path, other = tmp_path / "cmdb.sqlite", str(tmp_path / "flipped.sqlite")
     with Cmdb.open(str(path), create=True) as cmdb:
         cmdb.put_cis([{"name": "web1", "attributes": {"ansible_host": "192.0.2.77"}}], "test")
     with sqlite3.connect(path) as raw:
         raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    content = bytearray(path.read_bytes())
-    places = [place for place in range(len(content)) if content[place:].startswith(b"192.0.2.77")]
-    kinds = set()
-    for place in places:
-        flipped = content.copy()
-        flipped[place + 9] ^= 1
-        (tmp_path / "flipped.sqlite").write_bytes(flipped)
-        with Cmdb.open(str(tmp_path / "flipped.sqlite")) as cmdb:
-            kinds |= {one.kind for one in verify_cmdb(cmdb, []).findings}
-    assert kinds == {"row", "edited"}  # one is in the row, the other in the history, whose line is named besides
+    content = path.read_bytes()
+    kinds: dict[int, set[str]] = {}
+    for place in (place for place in range(len(content)) if content[place : place + 10] == b"192.0.2.77"):
+        for offset, bit in ((9, 1), (9, 128), (10, 1), (-1, 64), (-4, 2)):  # another digit, no text, no JSON, other JSON
+            flipped = bytearray(content)
+            flipped[place + offset] ^= bit
+            Path(other).write_bytes(flipped)
+            with Cmdb.open(other) as cmdb:
+                found = verify_cmdb(cmdb, [])
+            assert found.findings[0].ci == "web1" or found.findings[0].line == 1
+            kinds.setdefault(place, set()).update(one.kind for one in found.findings)
+    assert sorted(map(sorted, kinds.values())) == [["edited", "row"], ["row"]]  # of the history and of the row
 
 
 @pytest.mark.parametrize("change", ["gone", "off", "other", "more"])
@@ -169,7 +179,9 @@ def test_a_trigger_that_is_not_as_it_was_made_is_named(cmdb: Cmdb, change: str) 
         if change == "off" and not light:
             connection.exec_driver_sql(f"ALTER TABLE history DISABLE TRIGGER {name}")
         if change == "other" and not light:
-            connection.exec_driver_sql("CREATE OR REPLACE FUNCTION history_append_only() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'")
+            connection.exec_driver_sql(
+                "CREATE OR REPLACE FUNCTION history_append_only() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'"
+            )
         if change == "more" and light:
             name = "more"
             connection.exec_driver_sql("CREATE TRIGGER more BEFORE INSERT ON history BEGIN SELECT RAISE(IGNORE); END")
@@ -187,7 +199,12 @@ def test_what_documents_saw_shows_that_the_end_is_missing_though_all_else_fits(c
     t = schema()
     with cmdb.read() as connection:
         before = connection.scalar(sa.select(t.history.c.sha256).where(t.history.c.seq == 3))
-    _by_hand(cmdb, "DELETE FROM history WHERE seq = 4", f"UPDATE chain SET seq = 3, sha256 = '{before}' WHERE name = 'history'", "DELETE FROM relation")
+    _by_hand(
+        cmdb,
+        "DELETE FROM history WHERE seq = 4",
+        f"UPDATE chain SET seq = 3, sha256 = '{before}' WHERE name = 'history'",
+        "DELETE FROM relation",
+    )
     assert _said(verify_cmdb(cmdb, [])) == []
     found = verify_cmdb(cmdb, [seen])
     assert _said(found) == [("truncated", "history", 4, "")]
@@ -210,8 +227,10 @@ def test_what_was_written_anew_is_narrowed_down_by_what_documents_saw(cmdb: Cmdb
     assert _said(verify_cmdb(cmdb, seen)) == []
     t, sha256 = schema(), seen[0].heads["history"].sha256
     with cmdb.read() as connection:
-        lines = [dict(row) for row in connection.execute(sa.select(t.history).where(t.history.c.seq > 4).order_by(t.history.c.seq)).mappings()]
-    _by_hand(cmdb, "DELETE FROM history WHERE seq > 4", f"UPDATE chain SET seq = 4, sha256 = '{sha256}' WHERE name = 'history'")
+        lines = [
+            dict(row) for row in connection.execute(sa.select(t.history).where(t.history.c.seq > 4).order_by(t.history.c.seq)).mappings()
+        ]
+    _by_hand(cmdb, "DELETE FROM history WHERE seq > 4", _end("history", 4, sha256))
     with cmdb.begin() as connection:
         append_history(connection, [{**line, "actor": "mallory"} for line in lines])
     assert _said(verify_cmdb(cmdb, [])) == []
@@ -229,7 +248,7 @@ def test_the_chain_goes_on_over_what_was_archived(cmdb_url: str, tmp_path: Path)
         with cmdb.begin() as connection:
             connection.execute(sa.update(schema().deployment).where(schema().deployment.c.id == 3).values(state="held"))
         done = archive_journal(cmdb, load_policy(None), tmp_path / "archive", "full", None, datetime.now(UTC), write=True)
-        assert len(done.deployments) == 3
+        assert len(done.deployments) == 2
         after = verify_cmdb(cmdb, [SeenHeads("before", before.heads)])
         assert _said(after) == []
         assert after.lines["journal"] == before.lines["journal"]
@@ -242,9 +261,9 @@ def test_the_chain_goes_on_over_what_was_archived(cmdb_url: str, tmp_path: Path)
         assert finding.kind == "archive"
         assert str(file) in finding.sentence
         (tmp_path / "elsewhere").rename(file)
-        _by_hand(cmdb, "DELETE FROM journal WHERE seq = 50")
+        _by_hand(cmdb, "DELETE FROM journal WHERE seq = 70")
         (finding,) = verify_cmdb(cmdb, []).findings
-        assert (finding.kind, finding.line) == ("removed", 50)
+        assert (finding.kind, finding.line) == ("removed", 70)
 
 
 def _append_many(url: str, who: str) -> None:
@@ -297,6 +316,95 @@ def test_the_past_is_what_it_was(cmdb: Cmdb) -> None:
         with pytest.raises(TidegateError, match="not over yet"):
             past_of(connection, datetime.now(UTC) + timedelta(minutes=5), datetime.now(UTC))
     assert _said(verify_cmdb(cmdb, [])) == []
+
+
+_NAMES = st.sampled_from(["a", "b", "c"])
+_STEPS = st.one_of(
+    st.tuples(st.just("put"), _NAMES, st.sampled_from([None, "ams", "fra"]), st.sampled_from([{}, {"x": 1}, {"x": [True, None]}])),
+    st.tuples(st.just("remove"), _NAMES),
+    st.tuples(st.sampled_from(["relate", "unrelate"]), _NAMES, _NAMES),
+    st.tuples(st.just("install"), _NAMES, st.sampled_from(["1", "2", None])),
+    st.tuples(st.just("back out"), _NAMES),
+    st.tuples(st.just("write off"), _NAMES),
+    st.tuples(st.just("killed"), _NAMES),
+)
+
+
+class _Model:
+    """What a CMDB has after some steps, in the plainest form."""
+
+    def __init__(self) -> None:
+        self.cis: dict[str, tuple[str | None, dict[str, Any]]] = {}
+        self.relations: set[tuple[str, str]] = set()
+        self.live: dict[str, list[str]] = {}
+
+    def take(self, cmdb: Cmdb, step: tuple[Any, ...]) -> None:
+        kind, name = step[:2]
+        if kind == "put":
+            cmdb.put_cis([{"name": name, "site": step[2], "attributes": step[3]}], "test")
+            self.cis[name] = step[2], step[3]
+        elif kind == "killed":
+            _killed(cmdb, name)
+        elif name not in self.cis or (len(step) > 2 and kind in ("relate", "unrelate") and step[2] not in self.cis):
+            return
+        elif kind == "remove" and not self.live.get(name):
+            cmdb.remove_cis([name], "test")
+            del self.cis[name]
+            self.relations = {one for one in self.relations if name not in one}
+        elif kind in ("relate", "unrelate"):
+            getattr(cmdb, kind)([(name, step[2], "uses")], "test")
+            (self.relations.add if kind == "relate" else self.relations.discard)((name, step[2]))
+        elif kind == "install":
+            self._install(cmdb, name, step[2])
+            self.live[name] = [*self.live.get(name, []), step[2]] if step[2] else []
+        elif kind == "back out" and self.live.get(name):
+            self.live[name].pop()
+            self._install(cmdb, name, self.live[name][-1] if self.live[name] else None)
+        elif kind == "write off" and name not in cmdb.write_offs():
+            with cmdb.begin() as connection:
+                cmdb.write_off(connection, name, "burnt", "carl", datetime.now(UTC), {})
+
+    def _install(self, cmdb: Cmdb, name: str, version: str | None) -> None:
+        with cmdb.begin() as connection:
+            row = {"ci": name, "release": "hello", "version": version, "digest": version and f"sha256:{version}"}
+            cmdb.record_installations(connection, [row], "test", datetime.now(UTC))
+            cmdb.end_write_offs(connection, [name], "seen", "test", datetime.now(UTC))
+
+    def same_as(self, found: list[dict[str, Any]], relations: list[dict[str, str]]) -> bool:
+        live = {
+            name: {"hello": {"version": of[-1], "digest": f"sha256:{of[-1]}"}} if (of := self.live.get(name)) else {} for name in self.cis
+        }
+        wanted = {name: (site, attributes, live[name]) for name, (site, attributes) in self.cis.items()}
+        there = {one["name"]: (one["site"], one["attributes"], one["installations"]) for one in found}
+        return (wanted, self.relations) == (there, {(one["source"], one["target"]) for one in relations})
+
+
+def _killed(cmdb: Cmdb, name: str) -> None:
+    """A process writes, and dies before it is done."""
+    child = os.fork()
+    if not child:
+        with cmdb.begin() as connection:
+            cmdb.put_cis([{"name": name, "site": "nowhere"}], "killed", connection=connection)
+            os._exit(9)
+    os.waitpid(child, 0)
+
+
+@pytest.mark.parametrize("server", ["sqlite", "postgresql"])
+@given(steps=st.lists(_STEPS, max_size=15))
+@settings(deadline=None, max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_history_comes_to_what_the_rows_are_whatever_happens(
+    tmp_path: Path, request: pytest.FixtureRequest, server: str, steps: list[tuple[Any, ...]]
+) -> None:
+    url = str(tmp_path / f"{uuid.uuid4()}.sqlite") if server == "sqlite" else request.getfixturevalue("postgresql")()
+    model = _Model()
+    with Cmdb.open(url, create=True) as cmdb:
+        for step in steps:
+            model.take(cmdb, step)
+            with cmdb.read() as connection:
+                found = past_of(connection, datetime.now(UTC), datetime.now(UTC))
+            assert model.same_as(found.query_rows(), found.relation_rows())
+            assert model.same_as(cmdb.query(), cmdb.relations())
+        assert _said(verify_cmdb(cmdb, [])) == []
 
 
 def test_a_backup_that_was_brought_back_is_whole_and_ends_before_what_was_signed(tmp_path: Path) -> None:

@@ -67,5 +67,5 @@ def history(
     if connection.scalar(sa.select(t.change.c.number).where(t.change.c.number == rfc)) is None:
         connection.execute(sa.insert(t.change), {"number": rfc, **same, **change})
         connection.execute(sa.insert(t.change_ci), [{"number": rfc, "ci": name} for name in names])
-    lines = [{"at": at, "actor": row["rfc"], "ci": name, "event": "installed before", "data": {}} for name in names]
+    lines = [{"at": at, "actor": row["rfc"], "ci": name, "event": "installed", "data": {}} for name in names]
     append_history(connection, lines)

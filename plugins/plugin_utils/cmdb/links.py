@@ -70,7 +70,7 @@ class Chain:
         self._seen: dict[str, tuple[int, str]] = {head.sha256: (head.seq, what) for head, what in seen if head.sha256}
         self._agreed: list[int] = [0]
         self._last, self._good = Head(), ""
-        self._at: datetime | None = None
+        self._at: Any = None
         self._pending: Fault | None = None
         self.lines = 0
         self.count = 0
@@ -104,7 +104,7 @@ class Chain:
         return Fault(seq, "inserted", f"line {seq} of the {self._table} was inserted by something else")
 
     def _judge(self, line: Mapping[str, Any], seq: int, stored: str) -> Fault:
-        said = f"({line['event']}, {_moment(line['at'])})"
+        said = f"({str(line['event'])!a:.40}, {_moment(line['at'])})"
         if not stored:
             return self._inserted(seq)
         if seq > self._last.seq + 1:
@@ -163,5 +163,5 @@ def _lines(first: int, last: int) -> str:
     return f"line {first}" if first == last else f"lines {first} to {last}"
 
 
-def _moment(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat(timespec="seconds")
+def _moment(at: Any) -> str:
+    return at.astimezone(UTC).isoformat(timespec="seconds") if isinstance(at, datetime) else ascii(at)[:40]

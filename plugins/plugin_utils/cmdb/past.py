@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import json
 from collections.abc import Iterator, Mapping
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 from ..documents import parse_time
 from ..errors import TidegateError
@@ -18,6 +20,9 @@ from .store import Cmdb
 
 with contextlib.suppress(ImportError):
     import sqlalchemy as sa
+
+if TYPE_CHECKING:
+    from sqlalchemy.types import TypeEngine
 
 _AT_ONCE = 5000  # lines that are read
 
@@ -44,19 +49,76 @@ def time_option(options: Mapping[str, Any], name: str) -> datetime | None:
 
 
 def present(cmdb: Cmdb, connection: sa.Connection) -> Past:
-    """What the rows of the CMDB say."""
+    """What the rows of the CMDB say, those that nobody could have written, too."""
     keys = ("version", "digest", "deployment_id")
     return Past(
-        {row.pop("name"): row for row in cmdb.cis(connection=connection)},
+        {row.pop("name"): row for row in _rows(connection, sa.select(*_columns(schema().ci)))},
         {(row["source"], row["target"], row["kind"]) for row in cmdb.relations(connection=connection)},
         {(row["ci"], row["release"]): {key: row[key] for key in keys} for row in cmdb.installations(connection=connection)},
         cmdb.write_offs(connection=connection),
     )
 
 
-def lines_of(connection: sa.Connection, table: sa.Table, *conditions: sa.ColumnElement[bool]) -> Iterator[Mapping[str, Any]]:
-    """The lines of the history or of the journal, in the order in which they were written; a few at once are in memory."""
-    select = sa.select(table).where(*conditions).order_by(table.c.seq)
-    names = table.columns.keys()
-    for row in connection.execute(select, execution_options={"yield_per": _AT_ONCE}):
+def lines_of(connection: sa.Connection, table: sa.Table, *conditions: sa.ColumnElement[bool]) -> Iterator[dict[str, Any]]:
+    """The lines of the history or of the journal, in the order in which they were written; a few at once are in memory.
+
+    What is no JSON or no time in a column that has such is the text that it is.
+    """
+    return _rows(connection, sa.select(*_columns(table)).where(*conditions).order_by(table.c.seq))
+
+
+def _rows(connection: sa.Connection, select: sa.Select[Any]) -> Iterator[dict[str, Any]]:
+    result = connection.execute(select, execution_options={"yield_per": _AT_ONCE})
+    names = tuple(result.keys())
+    for row in result:
         yield dict(zip(names, row, strict=True))
+
+
+def _columns(table: sa.Table) -> list[sa.ColumnElement[Any]]:
+    """The columns of a table, by their names, of which SQLite believes whatever is in them."""
+    readers = {"at": _as_moment(), "data": _as_json(), "attributes": _as_json()}
+    return [sa.type_coerce(column, readers.get(column.name, column.type)).label(column.name) for column in table.columns]
+
+
+@functools.cache
+def _as_json() -> TypeEngine[Any]:
+    class Json(sa.types.TypeDecorator[Any]):
+        impl = sa.String
+        cache_ok = True
+
+        def process_result_value(self, value: Any, dialect: sa.Dialect) -> Any:
+            with contextlib.suppress(ValueError, RecursionError):
+                return json.loads(value) if dialect.name == "sqlite" and isinstance(value, str) else value
+            return value
+
+    return Json()
+
+
+@functools.cache
+def _as_moment() -> TypeEngine[Any]:
+    class Lenient(sa.types.TypeDecorator[Any]):
+        impl = sa.String
+        cache_ok = True
+
+        def process_result_value(self, value: Any, dialect: sa.Dialect) -> Any:
+            if isinstance(value, datetime):
+                return value.astimezone(UTC)
+            with contextlib.suppress(TypeError, ValueError):
+                return datetime.fromisoformat(value).replace(tzinfo=UTC)
+            return value
+
+    return Lenient()
+
+
+@contextlib.contextmanager
+def undecoded(connection: sa.Connection) -> Iterator[None]:
+    """Have SQLite give texts that are none, as a flipped bit makes them, too."""
+    raw: Any = connection.connection.dbapi_connection
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    before, raw.text_factory = raw.text_factory, lambda content: content.decode(errors="surrogateescape")
+    try:
+        yield
+    finally:
+        raw.text_factory = before

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,14 +52,16 @@ def with_relations(cis: Iterable[Mapping[str, Any]], relations: Iterable[Mapping
 
 
 def replay(lines: Iterable[Mapping[str, Any]]) -> Past:
-    """What the lines of the history come to, in the order in which they were written; those that are about no CI change nothing.
+    """What the lines of the history come to, in the order in which they were written; those that are about no CI change nothing, nor do
+    those that nobody could have written.
 
     What was said of a CI that is not there is left out: as clocks differ, the lines up to a moment may lack one that was written before.
     """
     run = _Run()
     for line in lines:
         if line["ci"] is not None and (change := run.changes.get(line["event"])):
-            change(line, line["data"])
+            with suppress(KeyError, TypeError, ValueError, AttributeError):
+                change(line, line["data"])
     return run.end()
 
 
@@ -92,6 +95,8 @@ class _Run:
     def _put(self, line: Mapping[str, Any], data: Mapping[str, Any]) -> None:
         name, after = line["ci"], dict(data["after"])
         related = after.pop("relations", None)
+        if not isinstance(after.get("attributes", {}), dict):
+            return
         self._past.cis.setdefault(name, {}).update(after)
         if related is not None:
             for one in [one for one in self._relations.get(name, ()) if one[0] == name]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from ..cmdb.chain import TABLES, heads
 from ..cmdb.links import Chain, Head
-from ..cmdb.past import lines_of, present
+from ..cmdb.past import lines_of, present, undecoded
 from ..cmdb.replay import differences, replay
 from ..cmdb.schema import schema
 from ..cmdb.store import Cmdb
@@ -80,7 +80,7 @@ def verify_cmdb(cmdb: Cmdb, seen: Sequence[SeenHeads]) -> Verified:
     ``seen``: what documents say that they saw. Archives of the journal are read where :mod:`.journal_archive` put them.
     """
     t = schema()
-    with cmdb.read() as connection:
+    with cmdb.read() as connection, undecoded(connection):
         result = Verified(heads(connection), documents=len(seen))
         result.findings += [Finding("trigger", sentence) for sentence in trigger_faults(connection)]
         if lacking := sorted(set(TABLES) - result.heads.keys()):
@@ -110,7 +110,8 @@ def verify_cmdb(cmdb: Cmdb, seen: Sequence[SeenHeads]) -> Verified:
 def _marked(lines: Iterable[Mapping[str, Any]], chained: list[dict[str, Any]]) -> Iterator[Mapping[str, Any]]:
     for line in lines:
         if line["event"] == CHAINED and line["ci"] is None:
-            chained.append({"at": line["at"].astimezone(UTC).isoformat(timespec="seconds"), **line["data"]})
+            said = line["data"] if isinstance(line["data"], Mapping) else {}
+            chained.append({"at": str(line["at"]), **said})
         yield line
 
 
@@ -131,12 +132,14 @@ def _archives(connection: sa.Connection, result: Verified) -> tuple[list[_Part],
     files: dict[tuple[str, str], set[int]] = {}
     for row in connection.execute(sa.select(a.deployment_id, a.file, a.sha256)):
         files.setdefault((row.file, row.sha256), set()).add(row.deployment_id)
-    said = {data["sha256"]: data for data in connection.scalars(sa.select(h.data).where(h.event == "journal archived", h.ci.is_(None)))}
+    told = lines_of(connection, schema().history, h.event == "journal archived", h.ci.is_(None))
+    said = {data.get("sha256"): data.get("lines") for data in (line["data"] for line in told) if isinstance(data, Mapping)}
     parts, away = [], []
     for (file, digest), numbers in files.items():
-        first, last = said.get(digest, {}).get("lines") or (0, 0)
-        if not first:
+        lines = said.get(digest)
+        if not (isinstance(lines, list) and len(lines) == 2 and all(isinstance(one, int) for one in lines)):
             continue  # of before the lines were chained
+        first, last = lines
         try:
             read_archive(Path(file), digest)
         except TidegateError as error:
