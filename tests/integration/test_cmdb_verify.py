@@ -81,13 +81,11 @@ def _end(table: str, seq: int, sha256: str) -> str:
     return f"UPDATE chain SET seq = {seq}, sha256 = '{sha256}' WHERE name = '{table}'"  # noqa: S608 - the test's own
 
 
-def _insert(table: str, seq: int, sha256: str = "") -> str:
+def _insert(table: str, seq: int, sha256: str = "none") -> str:
+    columns, values = "seq, at, event, data, sha256", f"{seq}, '{NOW:%F %T}.000000', 'x', '{{}}', '{sha256}'"
     if table == "history":
-        return (
-            f"INSERT INTO history (seq, at, actor, event, data, sha256) VALUES ({seq}, '{NOW:%F %T}.000000', 'me', 'x', '{{}}', '{sha256}')"
-        )
-    columns = "seq, deployment_id, at, event, data, sha256"
-    return f"INSERT INTO journal ({columns}) VALUES ({seq}, 1, '{NOW:%F %T}.000000', 'x', '{{}}', '{sha256}')"
+        return f"INSERT INTO history (actor, {columns}) VALUES ('me', {values})"  # noqa: S608 - the test's own
+    return f"INSERT INTO journal (deployment_id, {columns}) VALUES (1, {values})"  # noqa: S608 - the test's own
 
 
 def test_what_tidegate_wrote_is_whole(cmdb: Cmdb) -> None:
@@ -122,7 +120,7 @@ def test_the_first_line_is_named_that_is_not_what_was_written(cmdb: Cmdb, table:
 
 
 def test_after_a_line_that_something_else_wrote_tidegate_goes_on_and_that_line_alone_is_named(cmdb: Cmdb) -> None:
-    for sha256 in ("", "feed"):
+    for sha256 in ("none", "feed"):
         seq = verify_cmdb(cmdb, []).lines["history"] + 1
         _by_hand(cmdb, _insert("history", seq, sha256))
         cmdb.put_cis([{"name": f"web{seq}"}], "test")
@@ -202,7 +200,7 @@ def test_what_documents_saw_shows_that_the_end_is_missing_though_all_else_fits(c
     _by_hand(
         cmdb,
         "DELETE FROM history WHERE seq = 4",
-        f"UPDATE chain SET seq = 3, sha256 = '{before}' WHERE name = 'history'",
+        _end("history", 3, before),
         "DELETE FROM relation",
     )
     assert _said(verify_cmdb(cmdb, [])) == []

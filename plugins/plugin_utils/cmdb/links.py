@@ -4,7 +4,7 @@
 """How the lines of the history and of the journal hang together: each has the sha256 of what it says and of the one before. Pure.
 
 What is hashed is a JSON object of the line's columns that are not null, ``at`` in UTC with microseconds, and of ``previous``, the
-``sha256`` of the line before, which is empty for the first one; in ASCII, with sorted keys and no spaces. ``docs/cmdb.md`` says so.
+``sha256`` of the line before, which is empty for the first one; in ASCII, with sorted keys and no spaces. ``docs/history.md`` says so.
 A column that a later version adds is null in the lines of before, so these stay what they were.
 """
 
@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+NO_SHA256 = "none"
+"""What is in place of the sha256 of a line that something else than Tidegate wrote."""
 NAMED = 100
 """Faults of one table that are named; the others are counted."""
 
@@ -105,7 +107,7 @@ class Chain:
 
     def _judge(self, line: Mapping[str, Any], seq: int, stored: str) -> Fault:
         said = f"({str(line['event'])!a:.40}, {_moment(line['at'])})"
-        if not stored:
+        if stored == NO_SHA256:
             return self._inserted(seq)
         if seq > self._last.seq + 1:
             gone = f"{_lines(self._last.seq + 1, seq - 1)} of the {self._table} removed"

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from .links import NO_SHA256
+
 with contextlib.suppress(ImportError):
     import sqlalchemy as sa
 
@@ -181,7 +183,7 @@ def schema() -> Schema:
             text("event"),
             document("data"),
             text("asset", nullable=True),
-            text("sha256", server_default=""),
+            text("sha256", server_default=NO_SHA256),
             some("ix_history_fleet", "ci IS NULL", "event", "seq"),
             some("ix_history_asset", "asset IS NOT NULL", "asset", "seq"),
         ),
@@ -260,7 +262,7 @@ def schema() -> Schema:
             text("host", nullable=True),
             number("wave", nullable=True),
             document("data"),
-            text("sha256", server_default=""),
+            text("sha256", server_default=NO_SHA256),
             sa.Index(None, "deployment_id", "seq"),
             some("ix_journal_deployment", "host IS NULL", "event", "deployment_id", "seq"),
         ),

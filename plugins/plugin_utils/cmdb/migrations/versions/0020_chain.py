@@ -27,7 +27,7 @@ def upgrade() -> None:
     """Make the columns and the table; chain the lines that are there, and say in the history which these were."""
     connection = op.get_bind()
     for table in _TABLES:
-        op.add_column(table, sa.Column("sha256", sa.String, nullable=False, server_default=""))
+        op.add_column(table, sa.Column("sha256", sa.String, nullable=False, server_default="none"))
     chain = op.create_table(
         "chain",
         sa.Column("name", sa.String, nullable=False),
