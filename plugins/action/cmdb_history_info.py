@@ -11,7 +11,7 @@ from typing import Any
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.past import past_of, time_option
-from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.replay import Past, with_relations
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.replay import PastCmdb, with_relations
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.history import PastOf, gates_again, history_lines, journal_lines
@@ -40,5 +40,5 @@ class ActionModule(TidegateAction):
             return {"changed": False, "history": history_lines(connection, asked), "journal": journal, **gates, **cis}
 
 
-def _cis(past: Past, names: Collection[str]) -> list[dict[str, Any]]:
+def _cis(past: PastCmdb, names: Collection[str]) -> list[dict[str, Any]]:
     return with_relations([ci for ci in past.query_rows() if ci["name"] in names], past.relation_rows())

@@ -200,7 +200,7 @@ def test_what_documents_saw_shows_that_the_end_is_missing_though_all_else_fits(c
     _by_hand(
         cmdb,
         "DELETE FROM history WHERE seq = 4",
-        _end("history", 3, before),
+        _end("history", 3, str(before)),
         "DELETE FROM relation",
     )
     assert _said(verify_cmdb(cmdb, [])) == []

@@ -38,7 +38,7 @@ class Head:
 
 
 @dataclass(frozen=True)
-class Fault:
+class ChainFault:
     """What is wrong with a chain, first at the line ``seq``: ``kind`` is edited, removed, inserted or truncated."""
 
     seq: int
@@ -73,10 +73,10 @@ class Chain:
         self._agreed: list[int] = [0]
         self._last, self._good = Head(), ""
         self._at: Any = None
-        self._pending: Fault | None = None
+        self._pending: ChainFault | None = None
         self.lines = 0
         self.count = 0
-        self.faults: list[Fault] = []
+        self.faults: list[ChainFault] = []
 
     def over(self, lines: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
         """Yield each line, once it was looked at."""
@@ -102,26 +102,26 @@ class Chain:
     def _may_be_away(self, first: int, last: int) -> bool:
         return first <= last and any(start <= first and last <= end for start, end in self._away)
 
-    def _inserted(self, seq: int) -> Fault:
-        return Fault(seq, "inserted", f"line {seq} of the {self._table} was inserted by something else")
+    def _inserted(self, seq: int) -> ChainFault:
+        return ChainFault(seq, "inserted", f"line {seq} of the {self._table} was inserted by something else")
 
-    def _judge(self, line: Mapping[str, Any], seq: int, stored: str) -> Fault:
+    def _judge(self, line: Mapping[str, Any], seq: int, stored: str) -> ChainFault:
         said = f"({str(line['event'])!a:.40}, {_moment(line['at'])})"
         if stored == NO_SHA256:
             return self._inserted(seq)
         if seq > self._last.seq + 1:
             gone = f"{_lines(self._last.seq + 1, seq - 1)} of the {self._table} removed"
-            return Fault(
+            return ChainFault(
                 self._last.seq + 1, "removed", f"{gone}, or line {seq} {said} changed, which does not follow line {self._last.seq}"
             )
-        return Fault(seq, "edited", f"line {seq} of the {self._table} {said} is not what was written after line {self._last.seq}")
+        return ChainFault(seq, "edited", f"line {seq} of the {self._table} {said} is not what was written after line {self._last.seq}")
 
     def _settle(self) -> None:
         if self._pending is not None:
             self._find(self._pending)
             self._pending = None
 
-    def _find(self, fault: Fault) -> None:
+    def _find(self, fault: ChainFault) -> None:
         self.count += 1
         if len(self.faults) < NAMED:
             self.faults.append(fault)
@@ -136,16 +136,18 @@ class Chain:
             if self._may_be_away(last.seq + 1, head.seq):
                 pass
             elif last.seq < head.seq:
-                self._find(Fault(last.seq + 1, "truncated", f"{self._missing(head.seq)}; the CMDB says to have written line {head.seq}"))
+                self._find(
+                    ChainFault(last.seq + 1, "truncated", f"{self._missing(head.seq)}; the CMDB says to have written line {head.seq}")
+                )
             elif self.count == 0:
                 seq = max(last.seq, 1) if last.seq == head.seq else head.seq + 1
                 what = f"the last line of the {self._table} is {last.seq}, and not the line {head.seq} that the CMDB says to have written"
-                self._find(Fault(seq, "edited" if last.seq == head.seq else "inserted", what))
+                self._find(ChainFault(seq, "edited" if last.seq == head.seq else "inserted", what))
         for seq, what in sorted(self._seen.values()):
             if self._may_be_away(seq, seq):
                 continue
             if seq > last.seq:
-                self._find(Fault(last.seq + 1, "truncated", f"{self._missing(seq)}; {what} saw line {seq}"))
+                self._find(ChainFault(last.seq + 1, "truncated", f"{self._missing(seq)}; {what} saw line {seq}"))
             else:
                 first = max(one for one in self._agreed if one < seq) + 1
                 anew = (
@@ -153,7 +155,7 @@ class Chain:
                     if first == seq
                     else "were written anew, or a backup brought back, since"
                 )
-                self._find(Fault(first, "edited", f"{_lines(first, seq)} of the {self._table} {anew}; {what} saw another line {seq}"))
+                self._find(ChainFault(first, "edited", f"{_lines(first, seq)} of the {self._table} {anew}; {what} saw another line {seq}"))
 
     def _missing(self, seq: int) -> str:
         first = self._last.seq + 1

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..documents import parse_time
 from ..errors import TidegateError
-from .replay import Past, replay
+from .replay import PastCmdb, replay
 from .schema import schema
 from .store import Cmdb
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _AT_ONCE = 5000  # lines that are read
 
 
-def past_of(connection: sa.Connection, at: datetime, now: datetime) -> Past:
+def past_of(connection: sa.Connection, at: datetime, now: datetime) -> PastCmdb:
     """What the CMDB had at a moment: what was written with that time or an earlier one.
 
     Raises :class:`TidegateError` for a moment that is not over.
@@ -48,10 +48,10 @@ def time_option(options: Mapping[str, Any], name: str) -> datetime | None:
         raise TidegateError(f"{name} is {options[name]!r:.80}, {error}; write it as 2027-03-01T20:00:00Z") from error
 
 
-def present(cmdb: Cmdb, connection: sa.Connection) -> Past:
+def present(cmdb: Cmdb, connection: sa.Connection) -> PastCmdb:
     """What the rows of the CMDB say, those that nobody could have written, too."""
     keys = ("version", "digest", "deployment_id")
-    return Past(
+    return PastCmdb(
         {row.pop("name"): row for row in _rows(connection, sa.select(*_columns(schema().ci)))},
         {(row["source"], row["target"], row["kind"]) for row in cmdb.relations(connection=connection)},
         {(row["ci"], row["release"]): {key: row[key] for key in keys} for row in cmdb.installations(connection=connection)},
@@ -82,7 +82,7 @@ def _columns(table: sa.Table) -> list[sa.ColumnElement[Any]]:
 
 @functools.cache
 def _as_json() -> TypeEngine[Any]:
-    class Json(sa.types.TypeDecorator[Any]):
+    class JsonOrText(sa.types.TypeDecorator[Any]):
         impl = sa.String
         cache_ok = True
 
@@ -91,12 +91,12 @@ def _as_json() -> TypeEngine[Any]:
                 return json.loads(value) if dialect.name == "sqlite" and isinstance(value, str) else value
             return value
 
-    return Json()
+    return JsonOrText()
 
 
 @functools.cache
 def _as_moment() -> TypeEngine[Any]:
-    class Lenient(sa.types.TypeDecorator[Any]):
+    class MomentOrText(sa.types.TypeDecorator[Any]):
         impl = sa.String
         cache_ok = True
 
@@ -107,7 +107,7 @@ def _as_moment() -> TypeEngine[Any]:
                 return datetime.fromisoformat(value).replace(tzinfo=UTC)
             return value
 
-    return Lenient()
+    return MomentOrText()
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from .ci_changes import WORDS
 
 
 @dataclass
-class Past:
+class PastCmdb:
     """What the CMDB had at one moment, by the names of CIs.
 
     ``cis``: class, site, environment, attributes and whatever else the history says of each. ``relations``: source, target and kind.
@@ -51,7 +51,7 @@ def with_relations(cis: Iterable[Mapping[str, Any]], relations: Iterable[Mapping
     return list(by_name.values())
 
 
-def replay(lines: Iterable[Mapping[str, Any]]) -> Past:
+def replay(lines: Iterable[Mapping[str, Any]]) -> PastCmdb:
     """What the lines of the history come to, in the order in which they were written; those that are about no CI change nothing, nor do
     those that nobody could have written.
 
@@ -69,7 +69,7 @@ class _Run:
     """A replay that is under way."""
 
     def __init__(self) -> None:
-        self._past = Past()
+        self._past = PastCmdb()
         self._relations: dict[str, set[tuple[str, str, str]]] = {}
         """By each of the two CIs."""
         self._releases: dict[str, set[str]] = {}
@@ -85,7 +85,7 @@ class _Run:
             "no longer written off": lambda line, _data: self._end_write_off(line["ci"]),
         }
 
-    def end(self) -> Past:
+    def end(self) -> PastCmdb:
         past, there = self._past, self._past.cis
         past.relations = {one for one in past.relations if one[0] in there and one[1] in there}
         past.installations = {key: found for key, found in past.installations.items() if key[0] in there}
@@ -140,7 +140,7 @@ class _Run:
             self._relations.get(end, set()).discard(one)
 
 
-def differences(past: Past, present: Past) -> list[tuple[str, str]]:
+def differences(past: PastCmdb, present: PastCmdb) -> list[tuple[str, str]]:
     """Where the rows, ``present``, are not what the history says: the CI's name and a sentence for each, by name.
 
     Of a CI only what the history speaks of is compared: a column that an upgrade added has a value that nobody wrote.

@@ -49,7 +49,7 @@ class SeenHeads:
 
 
 @dataclass(frozen=True)
-class Finding:
+class VerifyFinding:
     """Something that is not as it was written: ``kind`` is edited, removed, inserted or truncated of a line of ``table``, or trigger,
     archive or row; ``line`` is 0 and ``ci`` empty where there is none."""
 
@@ -70,7 +70,7 @@ class Verified:
     cis: int = 0
     documents: int = 0
     count: int = 0
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[VerifyFinding] = field(default_factory=list)
     chained: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -82,9 +82,9 @@ def verify_cmdb(cmdb: Cmdb, seen: Sequence[SeenHeads]) -> Verified:
     t = schema()
     with cmdb.read() as connection, undecoded(connection):
         result = Verified(heads(connection), documents=len(seen))
-        result.findings += [Finding("trigger", sentence) for sentence in trigger_faults(connection)]
+        result.findings += [VerifyFinding("trigger", sentence) for sentence in trigger_faults(connection)]
         if lacking := sorted(set(TABLES) - result.heads.keys()):
-            result.findings += [Finding("removed", f"the table chain has lost where the {table} ends", table) for table in lacking]
+            result.findings += [VerifyFinding("removed", f"the table chain has lost where the {table} ends", table) for table in lacking]
         result.count = len(result.findings)
         parts, away = _archives(connection, result)
 
@@ -95,7 +95,7 @@ def verify_cmdb(cmdb: Cmdb, seen: Sequence[SeenHeads]) -> Verified:
             walk.end(result.heads.get(table, Head()))
             result.lines[table] = walk.lines
             result.count += walk.count
-            result.findings += [Finding(fault.kind, fault.sentence, table, fault.seq) for fault in walk.faults]
+            result.findings += [VerifyFinding(fault.kind, fault.sentence, table, fault.seq) for fault in walk.faults]
 
         past = replay(_marked(chain("history", lines_of(connection, t.history)), result.chained))
         for _line in chain("journal", _in_order(lines_of(connection, t.journal), parts), away):
@@ -103,7 +103,7 @@ def verify_cmdb(cmdb: Cmdb, seen: Sequence[SeenHeads]) -> Verified:
         unlike = differences(past, present(cmdb, connection))
     result.cis = len(past.cis)
     result.count += len(unlike)
-    result.findings += [Finding("row", sentence, ci=ci) for ci, sentence in unlike[:_NAMED]]
+    result.findings += [VerifyFinding("row", sentence, ci=ci) for ci, sentence in unlike[:_NAMED]]
     return result
 
 
@@ -119,14 +119,14 @@ def _marked(lines: Iterable[Mapping[str, Any]], chained: list[dict[str, Any]]) -
 
 
 @dataclass(frozen=True, order=True)
-class _Part:
+class _ArchivePart:
     """The lines of the journal that a file has: ``first`` is the number of the first one."""
 
     first: int
     read: Callable[[], list[dict[str, Any]]] = field(compare=False)
 
 
-def _archives(connection: sa.Connection, result: Verified) -> tuple[list[_Part], list[tuple[int, int]]]:
+def _archives(connection: sa.Connection, result: Verified) -> tuple[list[_ArchivePart], list[tuple[int, int]]]:
     """The files that have lines of the journal, and from which to which line those may be that no file has as it was written."""
     a, h = schema().journal_archive.c, schema().history.c
     files: dict[tuple[str, str], set[int]] = {}
@@ -146,10 +146,10 @@ def _archives(connection: sa.Connection, result: Verified) -> tuple[list[_Part],
             away.append((first, last))
             result.count += 1
             result.findings.append(
-                Finding("archive", f"lines {first} to {last} of the journal can't be verified: {error}", "journal", first)
+                VerifyFinding("archive", f"lines {first} to {last} of the journal can't be verified: {error}", "journal", first)
             )
         else:
-            parts.append(_Part(first, partial(_lines_in, Path(file), digest, numbers)))
+            parts.append(_ArchivePart(first, partial(_lines_in, Path(file), digest, numbers)))
     return parts, away
 
 
@@ -160,7 +160,7 @@ def _lines_in(file: Path, digest: str, numbers: set[int]) -> list[dict[str, Any]
     return sorted(lines, key=lambda line: int(line["seq"]))
 
 
-def _in_order(lines: Iterable[Mapping[str, Any]], parts: Iterable[_Part]) -> Iterator[Mapping[str, Any]]:
+def _in_order(lines: Iterable[Mapping[str, Any]], parts: Iterable[_ArchivePart]) -> Iterator[Mapping[str, Any]]:
     """The lines of the database and of files, by number; a file is in memory from its first line to its last."""
     waiting = sorted(parts, reverse=True)
     opened: list[tuple[int, int, list[dict[str, Any]]]] = []  # the next line's number, one of the file's own, and what is left of it
