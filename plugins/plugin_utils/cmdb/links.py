@@ -22,7 +22,7 @@ NO_SHA256 = "none"
 NAMED = 100
 """Faults of one table that are named; the others are counted."""
 
-_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+_encode = json.JSONEncoder(check_circular=False, sort_keys=True, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True)
