@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -80,16 +80,16 @@ def verify_cmdb(cmdb: Cmdb, seen: Sequence[SeenHeads]) -> Verified:
     ``seen``: what documents say that they saw. Archives of the journal are read where :mod:`.journal_archive` put them.
     """
     try:
-        return _verify(cmdb, seen, nullcontext)
+        return _verify(cmdb, seen, broken=False)
     except TidegateError as error:
         if "Could not decode" not in str(error):
             raise
-    return _verify(cmdb, seen, undecoded)  # slower: a text is none, as a flipped bit makes it
+    return _verify(cmdb, seen, broken=True)  # slower: a text is none, as a flipped bit makes it
 
 
-def _verify(cmdb: Cmdb, seen: Sequence[SeenHeads], reading: Callable[[sa.Connection], AbstractContextManager[None]]) -> Verified:
+def _verify(cmdb: Cmdb, seen: Sequence[SeenHeads], *, broken: bool) -> Verified:
     t = schema()
-    with cmdb.read() as connection, reading(connection):
+    with cmdb.read() as connection, undecoded(connection) if broken else nullcontext():
         result = Verified(heads(connection), documents=len(seen))
         result.findings += [VerifyFinding("trigger", sentence) for sentence in trigger_faults(connection)]
         if lacking := sorted(set(TABLES) - result.heads.keys()):
