@@ -15,8 +15,10 @@ LINE: dict[str, Any] = {"seq": 2, "at": AT, "actor": "é", "ci": None, "event": 
 
 
 def test_a_line_is_hashed_as_the_page_says() -> None:
-    content = '{"actor":"\\u00e9","at":"2027-05-03T20:11:09.000001+00:00","data":{"a":1.5,"b":[1,null]},'
+    content = (
+        '{"actor":"\\u00e9","at":"2027-05-03T20:11:09.000001+00:00","data":{"a":1.5,"b":[1,null]},'
         '"event":"created","previous":"ab","seq":2}'
+    )
     assert link(LINE, "ab") == hashlib.sha256(content.encode()).hexdigest()
 
 
