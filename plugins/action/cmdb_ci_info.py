@@ -8,7 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.ci_changes import STATUSES
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.past import past_of, time_option
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.query import pick_rows
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.replay import with_relations
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import required_setting
 
@@ -21,14 +25,15 @@ class ActionModule(TidegateAction):
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         names = None if options["names"] is None else set(options["names"])
+        at = time_option(options, "at")
         with Cmdb.open(required_setting(options, "cmdb")) as cmdb, cmdb.read() as connection:
-            cis = [ci for ci in cmdb.query(options["query"], connection) if names is None or ci["name"] in names]
-            by_name: dict[str, dict[str, Any]] = {ci["name"]: ci | {"relations": []} | _servicenow(ci["status"]) for ci in cis}
-            for relation in cmdb.relations(connection=connection):
-                for end in dict.fromkeys((relation["source"], relation["target"])):
-                    if end in by_name:
-                        by_name[end]["relations"].append(relation)
-        return {"changed": False, "cis": list(by_name.values())}
+            if at is None:
+                cis, relations = cmdb.query(options["query"], connection), cmdb.relations(connection=connection)
+            else:
+                past = past_of(connection, at, utc_now())
+                cis, relations = pick_rows(options["query"], past.query_rows()), past.relation_rows()
+        shown = [ci | _servicenow(ci["status"]) for ci in cis if names is None or ci["name"] in names]
+        return {"changed": False, "cis": with_relations(shown, relations)}
 
 
 def _servicenow(status: str) -> dict[str, int | None]:

@@ -59,6 +59,13 @@ options:
       - JMESPath expression over the list of all CIs that gives CIs or their names.
       - The CIs look like C(tidegate_ci), with all their attributes in C(attributes). Those that are no hosts are left out afterwards.
     type: str
+  at:
+    description:
+      - The moment of the past of which the hosts are asked for, RFC 3339 with an offset, such as V(2027-05-03T12:00:00Z).
+      - That is an inventory to look at, as what releases were where. A deployment goes by what the CMDB has now.
+    type: str
+    vars:
+      - name: tidegate_cmdb_at
   policy:
     description:
       - The file of the release policy, for its C(host_classes).
@@ -99,6 +106,12 @@ groups:
   web: tidegate_ci.class == 'web'
 
 ---
+# The hosts as they were, to look at
+plugin: tidegate.release.cmdb
+cmdb: ../../cmdb.sqlite
+at: "2027-05-03T12:00:00Z"
+
+---
 # Only what runs pypiserver 2.3.2 in production
 plugin: tidegate.release.cmdb
 query: "[?environment=='production' && installations.pypiserver.version=='2.3.2']"
@@ -120,8 +133,11 @@ from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructa
 from ansible.utils.vars import validate_variable_name
 from ansible.vars.reserved import is_reserved_name
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.options import VariableOptions
+from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.hosts import described, is_host, says_how_to_connect
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.model import CiModel
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.past import past_of, time_option
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.query import pick_rows
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.upgrade import HEAD
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
@@ -212,8 +228,11 @@ class InventoryModule(VariableOptions, BaseInventoryPlugin, Constructable, Cache
         url = required_setting({"cmdb": self.get_option("cmdb")}, "cmdb")
         if given and "://" not in url:
             url = _beside(path, url)
+        at = time_option({"at": self.get_option("at")}, "at")
         with Cmdb.open(url) as cmdb, cmdb.read() as connection:
             model = cmdb.model(connection)
+            if at is not None:
+                return pick_rows(query, past_of(connection, at, utc_now()).query_rows()), model
             if not self.get_option("cache"):
                 return cmdb.query(query, connection), model
             # Both are JSON in a string: a cache plugin's own way of writing may give a hostile attribute a meaning when it reads it back.

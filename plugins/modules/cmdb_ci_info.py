@@ -11,7 +11,7 @@ module: cmdb_ci_info
 short_description: Read CIs, their relations and what is installed on them
 version_added: 0.1.0
 description:
-  - Reads from the CMDB, all at one moment, the CIs that O(names) and O(query) pick; all without either.
+  - Reads from the CMDB, all at one moment, now or in the past, the CIs that O(names) and O(query) pick; all without either.
 author:
   - Tidegate maintainers (@tidegate)
 extends_documentation_fragment:
@@ -25,6 +25,11 @@ options:
   query:
     description:
       - JMESPath expression over the list of all CIs, as RV(cis) has them without their relations, that gives CIs or their names.
+    type: str
+  at:
+    description:
+      - The moment of the past of which they are asked for, RFC 3339 with an offset, such as V(2027-05-03T12:00:00Z). It is made of the
+        history; without it, it is now.
     type: str
 requirements:
   - SQLAlchemy >= 2
@@ -40,6 +45,12 @@ EXAMPLES = r"""
     query: "[?class=='web' && site=='ams']"
   delegate_to: localhost
   register: web
+
+- name: Find out what the same servers were on a day in May
+  tidegate.release.cmdb_ci_info:
+    query: "[?class=='web' && site=='ams']"
+    at: "2027-05-03T12:00:00Z"
+  delegate_to: localhost
 
 - name: Show what runs there
   ansible.builtin.debug:

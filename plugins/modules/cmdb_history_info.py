@@ -37,6 +37,11 @@ options:
   until:
     description: Only what happened at this time or earlier; RFC 3339 with an offset.
     type: str
+  at:
+    description:
+      - The moment of the past of which they are asked for, RFC 3339 with an offset, such as V(2027-05-03T12:00:00Z). It is made of the
+        history; they are in RV(cis).
+    type: str
   archived:
     description: Whether archives are read. Without them the journal is that of what the CMDB still has.
     type: bool
@@ -63,6 +68,12 @@ EXAMPLES = r"""
     until: "2027-05-31T23:59:59+02:00"
     cmdb: /srv/cmdb.sqlite
   register: past
+
+- name: Find out what it was and what ran there at a moment
+  tidegate.release.cmdb_history_info:
+    names: [web1]
+    at: "2027-05-03T20:00:00Z"
+    cmdb: /srv/cmdb.sqlite
 
 - name: Judge the gates of an RFC again
   tidegate.release.cmdb_history_info:
@@ -114,6 +125,11 @@ history:
       description: Revision that the CI has had since; null for what is no change to the CI itself.
       type: int
       sample: 4
+cis:
+  description: Those of O(names) that the CMDB had, by name, as M(tidegate.release.cmdb_ci_info) gives them.
+  type: list
+  elements: dict
+  returned: when O(at) is given
 journal:
   description: What the journal says of O(names) or of O(number).
   type: list

@@ -35,6 +35,7 @@ THOROUGH = {
     "test_late_journal.py": "postgresql",
     "test_journal_archive.py": "postgresql",
     "test_journal.py": r"gate_asks_the_rfc_of_this_deployment_and_no_other\[postgresql",
+    "test_cmdb_verify.py": "postgresql",
     "test_slices.py": "8104|8106|ctrl_c",
     "test_invocation.py": r"\[(cached|not injected|hostile)\]",  # the first two are tried at the same time
     "test_together.py": r"\[armed\]|can_not_be_told",

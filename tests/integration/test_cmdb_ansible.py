@@ -19,6 +19,7 @@ import yaml
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb import engine, upgrade
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import create_library
+from ansible_collections.tidegate.release.plugins.plugin_utils.report.model import build_report
 from documents import open_rfc, write_document
 from older_cmdb import enter_in_older
 from past import history
@@ -481,3 +482,31 @@ def test_how_ansible_connects_is_taken_only_from_what_the_file_lists(bench: Benc
     (variables,) = bench.inventory(connection_variables=["ansible_become"])["_meta"]["hostvars"].values()
     assert variables["ansible_become"] is True
     assert "ansible_connection" not in variables
+
+
+def test_the_past_can_be_asked_for_and_verified_in_plays(on_both: Bench, tmp_path: Path) -> None:
+    on_both.put({"name": "web1", "site": "ams"}, {"name": "web2", "relations": [{"kind": "uses", "target": "web1"}]})
+    _install(on_both, "web1")
+    then = datetime.now(UTC).isoformat()
+    on_both.put({"name": "web1", "site": "fra"}, {"name": "web3"})
+    (web1,) = on_both.module("cmdb_ci_info", names=["web1"], at=then)["cis"]
+    assert (web1["site"], web1["installations"]["hello"]["version"], [one["source"] for one in web1["relations"]]) == ("ams", "1", ["web2"])
+    assert on_both.module("cmdb_history_info", names=["web1"], at=then)["cis"] == [web1]
+    assert on_both.hosts(at=then) == ["web1", "web2"]
+    assert on_both.hosts() == ["web1", "web2", "web3"]
+    assert "not over yet" in on_both.module("cmdb_ci_info", at="2999-01-01T00:00Z")["msg"]
+    assert "at is 'May', not RFC 3339" in on_both.module("cmdb_ci_info", at="May")["msg"]
+    report = tmp_path / "report.json"
+    with on_both.cmdb() as cmdb:
+        report.write_text(json.dumps(build_report(cmdb, datetime.now(UTC)).overview))
+    verb = ("ansible-playbook", "tidegate.release.cmdb_verify", "-e", json.dumps({"tidegate_cmdb_documents": [str(report)]}))
+    for check in ((), ("--check",)):
+        done = on_both.run(*verb, *check)
+        assert done.returncode == 0, done.stdout
+        assert "3 CIs as the history says, and the ends that 1 document saw" in done.stdout
+    with on_both.cmdb() as cmdb, cmdb.begin() as connection:
+        connection.exec_driver_sql("UPDATE ci SET site = 'lhr' WHERE name = 'web1'")
+        connection.exec_driver_sql("UPDATE chain SET seq = 2")
+    done = on_both.run(*verb)
+    assert done.returncode == 2
+    assert "site of web1 is 'lhr' in the CMDB, and the history says 'fra'" in done.stdout

@@ -20,12 +20,15 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from ansible_collections.tidegate.release.plugins.plugin_utils import activity
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb import engine, upgrade
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.chain import append_history, append_journal
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.past import past_of
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema import schema
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, NotFoundError, StateError, TidegateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.report.model import build_report
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.cmdb_verify import verify_cmdb
 from cmdb_workers import put_one, upgrade_cmdb
 from effort import cpu_seconds
-from older_cmdb import enter_in_older
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -129,7 +132,18 @@ def _older(url: str, monkeypatch: pytest.MonkeyPatch, revision: str = "0003") ->
     """Make a CMDB as an older version of the collection made it, with one CI in it."""
     with monkeypatch.context() as patched:
         patched.setattr(upgrade, "HEAD", revision)
-        enter_in_older(url)
+        Cmdb.open(url, create=True)
+    address = engine.DatabaseAddress.parse(url)
+    with engine.writing(address, engine.engine(address)) as connection:  # this code's statements are for the newest tables
+        moment = f"'{NOW:%F %T}.000000'"
+        connection.exec_driver_sql(
+            f"INSERT INTO ci (id, name, attributes, created, updated) VALUES (1, 'web1', '{{}}', {moment}, {moment})"  # noqa: S608 - ours
+        )
+        for _time in range(2):
+            said = '{"after": {"class": null, "site": null, "environment": null, "attributes": {}}}'
+            connection.exec_driver_sql(
+                f"INSERT INTO history (at, actor, ci, event, data) VALUES ({moment}, 'me', 'web1', 'created', '{said}')"  # noqa: S608 - ours
+            )
 
 
 def _stored(url: str) -> object:
@@ -222,15 +236,72 @@ def test_a_role_that_may_only_read_is_told_so_when_it_writes(postgresql: Callabl
             cmdb.put_cis([{"name": "web1"}], "test")
 
 
+def test_an_upgrade_chains_what_it_finds_and_says_so(cmdb_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    _older(cmdb_url, monkeypatch, "0018")
+    upgrade.upgrade(cmdb_url, NOW)
+    with Cmdb.open(cmdb_url) as cmdb:
+        cmdb.put_cis([{"name": "web2"}], "test")
+        found = verify_cmdb(cmdb, [])
+        assert (found.findings, found.lines) == ([], {"history": 4, "journal": 0})
+        (chained,) = found.chained
+        assert chained["history"]["lines"] == chained["history"]["seq"] == 2
+        for sql in ("UPDATE history SET event = 'x'", "DELETE FROM history"):
+            with pytest.raises(sa.exc.IntegrityError, match="append-only"), cmdb.begin() as connection:
+                connection.exec_driver_sql(sql)
+
+
+def _statements_of(page: str) -> list[str]:
+    """The SQL of a page of the documentation."""
+    blocks = re.findall(r"```sql\n(.*?)```", (Path(__file__).parents[2] / "docs" / page).read_text(), re.DOTALL)
+    return [statement for block in blocks for statement in block.split(";\n") if statement.strip()]
+
+
+def test_the_roles_of_the_page_can_do_what_it_says_and_no_more(postgresql: Callable[[], str]) -> None:
+    url = postgresql()
+    with Cmdb.open(url, create=True) as cmdb:
+        cmdb.put_cis([{"name": "web1"}], "test")
+        with cmdb.begin() as connection:
+            for statement in _statements_of("history.md"):
+                connection.exec_driver_sql(statement)
+            connection.exec_driver_sql("CREATE ROLE rita LOGIN IN ROLE tidegate_reader")
+            connection.exec_driver_sql("CREATE ROLE walt LOGIN IN ROLE tidegate_writer")
+            connection.exec_driver_sql("CREATE TABLE of_later (id INTEGER)")  # as an upgrade makes one
+    with Cmdb.open(url.replace("cmdb@", "rita@")) as cmdb:
+        assert [ci["name"] for ci in cmdb.query()] == ["web1"]
+        assert build_report(cmdb, NOW).overview["counts"]["hosts"] == 1
+        assert verify_cmdb(cmdb, []).findings == []
+        with cmdb.read() as connection:
+            assert past_of(connection, datetime.now(UTC), datetime.now(UTC)).query_rows() == cmdb.query()
+            connection.exec_driver_sql("SELECT * FROM of_later")
+        with pytest.raises(TidegateError, match="permission denied"):
+            cmdb.put_cis([{"name": "web2"}], "rita")
+    with Cmdb.open(url.replace("cmdb@", "walt@")) as cmdb:
+        cmdb.put_cis([{"name": "web2", "relations": [{"kind": "uses", "target": "web1"}]}], "walt")
+        with cmdb.begin() as connection:
+            connection.execute(sa.insert(schema().deployment), _deployment())
+            append_journal(connection, [{"at": NOW, "deployment_id": 1, "event": "planned", "data": {}}])
+        for sql in (
+            *("UPDATE history SET event = 'x'", "DELETE FROM history", "TRUNCATE history", "UPDATE journal SET event = 'x'"),
+            *(
+                "DROP TRIGGER history_append_only ON history",
+                "ALTER TABLE history DISABLE TRIGGER ALL",
+                "UPDATE alembic_version SET version_num = '1'",
+            ),
+        ):
+            with pytest.raises(TidegateError, match=r"permission denied|must be owner"), cmdb.begin() as connection:
+                connection.exec_driver_sql(sql)
+        assert verify_cmdb(cmdb, []).findings == []
+
+
 @pytest.mark.parametrize("table", ["history", "journal"])
 def test_what_is_append_only_can_only_be_appended_to(cmdb_url: str, table: str) -> None:
     replace = "INSERT OR REPLACE INTO {0} SELECT * FROM {0}" if engine.DatabaseAddress.parse(cmdb_url).path else "TRUNCATE {0}"
     tables = schema()
     with Cmdb.open(cmdb_url, create=True) as cmdb:
         with cmdb.begin() as connection:
-            connection.execute(sa.insert(tables.history), {"at": NOW, "actor": "me", "event": "created", "data": {}})
+            append_history(connection, [{"at": NOW, "actor": "me", "event": "created", "data": {}}])
             connection.execute(sa.insert(tables.deployment), _deployment())
-            connection.execute(sa.insert(tables.journal), {"at": NOW, "deployment_id": 1, "event": "planned", "data": {}})
+            append_journal(connection, [{"at": NOW, "deployment_id": 1, "event": "planned", "data": {}}])
         for sql in ("UPDATE {0} SET event = 'x'", "DELETE FROM {0}", replace):
             with pytest.raises(sa.exc.IntegrityError, match="append-only"), cmdb.begin() as connection:
                 connection.exec_driver_sql(sql.format(table))
@@ -301,7 +372,7 @@ def test_a_server_that_goes_away_in_the_middle_of_a_moment_is_said_to_each_quest
 def test_an_exception_undoes_the_transaction(cmdb_url: str) -> None:
     def half(cmdb: Cmdb) -> None:
         with cmdb.begin() as connection:
-            connection.execute(sa.insert(schema().history), {"at": NOW, "actor": "me", "event": "created", "data": {}})
+            append_history(connection, [{"at": NOW, "actor": "me", "event": "created", "data": {}}])
             raise RuntimeError
 
     with Cmdb.open(cmdb_url, create=True) as cmdb:

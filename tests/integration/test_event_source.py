@@ -24,6 +24,7 @@ import pytest
 import sqlalchemy as sa
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb import store
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.audits import save_audit
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.chain import append_history
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema import schema
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
@@ -125,7 +126,7 @@ def in_file(url: str) -> Iterator[Cmdb]:
 
 def _say(connection: sa.Connection, number: str, event: str = "rfc approved", **data: Any) -> None:
     about = {"rfc": number, "release": "hello", "version": "1.0", "role": "change-manager", "complete": True, **data}
-    connection.execute(sa.insert(schema().history), {"at": datetime.now(UTC), "actor": "carl", "event": event, "data": about})
+    append_history(connection, [{"at": datetime.now(UTC), "actor": "carl", "event": event, "data": about}])
 
 
 def _approve(cmdb: Cmdb, number: str, **data: Any) -> None:
@@ -320,7 +321,7 @@ def test_a_line_that_is_none_of_ours_is_named_and_stops_nothing(
 ) -> None:
     with Rulebook(url, tmp_path / "position") as rulebook:
         with in_file.begin() as connection:
-            connection.execute(sa.insert(schema().history), {"at": NOW, "actor": "somebody", "event": event, "data": data})
+            append_history(connection, [{"at": NOW, "actor": "somebody", "event": event, "data": data}])
         _approve(in_file, "CHG0002")
         wait_until(lambda: rulebook.events)
     assert [one["rfc"] for one in rulebook.events] == ["CHG0002"]
@@ -397,7 +398,7 @@ def test_lines_are_told_that_get_the_numbers_of_archived_ones(cmdb: Cmdb, cmdb_u
         connection.execute(sa.insert(t.journal_archive), note)
         connection.execute(sa.delete(t.lock))
         connection.execute(sa.delete(t.journal))
-        connection.execute(sa.insert(t.history), {"at": later, "actor": "test", "event": "journal archived", "data": {}})
+        append_history(connection, [{"at": later, "actor": "test", "event": "journal archived", "data": {}}])
     _deploy(cmdb, "CHG0002", now=later + timedelta(hours=1))
     with Rulebook(cmdb_url, position) as again:
         wait_until(lambda: len(again.events) == 4)

@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.chain import append_journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema import schema
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, IntegrityError, NotFoundError, TidegateError
@@ -118,7 +119,7 @@ def test_the_past_of_a_host_and_of_an_rfc_has_what_is_archived(cmdb: Cmdb, tmp_p
 
     on_web1 = {"deployment_id": 1, "at": START, "event": "migrated", "data": {"host": "web1"}}
     with cmdb.begin() as connection:
-        connection.execute(sa.insert(schema().journal), [on_web1, on_web1 | {"data": {"host": "web2"}}])
+        append_journal(connection, [on_web1, on_web1 | {"data": {"host": "web2"}}])
     asked: list[dict[str, Any]] = [{"names": ["web1"]}, {"rfc": "CHG0000001"}, {"names": ["web1"], "rfc": "CHG0000002"}]
     before = [past(**of) for of in asked]
     assert list(map(len, before)) == [10, 24, 3]
@@ -157,7 +158,7 @@ def test_what_is_needed_is_never_moved(cmdb: Cmdb, tmp_path: Path, why: str) -> 
             connection.execute(sa.insert(t.debt), debt)
         elif why == "unrecorded":
             line = {"deployment_id": 9, "at": START, "event": "change_not_recorded", "data": {"problem": "it was down"}}
-            connection.execute(sa.insert(t.journal), line)
+            append_journal(connection, [line])
         elif why == "under way":
             connection.execute(t.change.update().where(t.change.c.number == "CHG9").values(work_end=None))
         elif why == "again":
@@ -233,7 +234,6 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @given(made=st.lists(_MADE, min_size=2, max_size=7), order=st.randoms(use_true_random=False))
 def test_what_stays_is_told_the_same_about_its_hosts_as_before(fresh: Path, made: list[dict[str, Any]], order: Random) -> None:
     with TemporaryDirectory() as folder, Cmdb.open(shutil.copy(fresh, folder)) as cmdb:
-        t = schema()
         with cmdb.begin() as connection:
             for number, one in enumerate(made, 1):
                 host = {"completed": "active", "backed_out": "backed_out", "held": "planned"}[one["state"]]
@@ -245,7 +245,7 @@ def test_what_stays_is_told_the_same_about_its_hosts_as_before(fresh: Path, made
             # Deployments go on beside each other: later lines may be those of an earlier one.
             for number, one in order.sample(list(enumerate(made, 1)), k=len(made) // 2):
                 lines = [{"deployment_id": number, "at": START, "data": {}, "event": "backing_out", "host": name} for name in one["names"]]
-                connection.execute(sa.insert(t.journal), lines)
+                append_journal(connection, lines)
         journal = Journal(cmdb)
 
         def told(numbers: list[int]) -> dict[int, Any]:
@@ -335,7 +335,7 @@ def test_what_changes_meanwhile_is_not_lost(cmdb: Cmdb, tmp_path: Path, monkeypa
     def meanwhile(*arguments: Any) -> tuple[Path, str]:
         with cmdb.begin() as connection:
             if what == "rows":
-                connection.execute(sa.insert(schema().journal), {"deployment_id": 2, "at": LATER, "event": "noted", "data": {"late": True}})
+                append_journal(connection, [{"deployment_id": 2, "at": LATER, "event": "noted", "data": {"late": True}}])
             elif what == "use":
                 install(cmdb, connection, 2)
             elif what == "again":

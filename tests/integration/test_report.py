@@ -15,6 +15,7 @@ from typing import Any
 import forked
 import pytest
 import sqlalchemy as sa
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.chain import append_journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema import schema
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.model import build_report
@@ -203,7 +204,7 @@ def test_how_a_change_was_closed_and_what_its_change_system_lacks_is_in_the_repo
         with cmdb.begin() as connection:
             for event in events:
                 values = {"deployment_id": number, "at": START, "event": event, "data": data.get(event, {})}
-                connection.execute(sa.insert(schema().journal), values)
+                append_journal(connection, [values])
     report = build_report(cmdb, START).overview
     assert_schema("report", report)
     first, second = report["deployments"]

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.chain import append_history, append_journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema import schema
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import rollout_to_dict
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
@@ -58,7 +59,7 @@ def history(
     connection.execute(sa.insert(t.deployment_host), hosts)
     lines = [{"event": event, "host": name, "wave": 1} for name in names for event in changes]
     lines += [{"event": event, "host": None, "wave": None} for event in ("planned", "staging", "completed", "change_recorded")]
-    connection.execute(sa.insert(t.journal), [{"deployment_id": number, "at": at, "data": {}, **line} for line in lines])
+    append_journal(connection, [{"deployment_id": number, "at": at, "data": {}, **line} for line in lines])
     change = {"type": "normal", "fingerprint": "f", "short_description": "Upgrade", "requested_by": "rita", "assigned_to": "oscar"}
     change |= {"state": 0, "risk": 4, "start_date": at, "end_date": at, "work_start": at, "work_end": at, "updated": at}
     same = {key: row[key] for key in ("release", "version", "digest")}
@@ -66,5 +67,5 @@ def history(
     if connection.scalar(sa.select(t.change.c.number).where(t.change.c.number == rfc)) is None:
         connection.execute(sa.insert(t.change), {"number": rfc, **same, **change})
         connection.execute(sa.insert(t.change_ci), [{"number": rfc, "ci": name} for name in names])
-    said = [{"at": at, "actor": row["rfc"], "ci": name, "event": "installed", "data": {}} for name in names]
-    connection.execute(sa.insert(t.history), said)
+    lines = [{"at": at, "actor": row["rfc"], "ci": name, "event": "installed", "data": {}} for name in names]
+    append_history(connection, lines)

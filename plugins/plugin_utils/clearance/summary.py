@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import IntegrityError
 from ..evidence.approval import Matter
@@ -23,13 +24,15 @@ if TYPE_CHECKING:
 class JudgedBy:
     """Who judged, and by what. ``verifier`` and ``policy`` are URIs, ``policy_digest`` is the sha256 of the policy's file in hexadecimal.
 
-    ``inputs``: the evidence that was judged, as the URI of each piece and the sha256 of its envelope.
+    ``inputs``: the evidence that was judged, as the URI of each piece and the sha256 of its envelope. ``heads``: where the history and the
+    journal of the CMDB ended then, see :func:`..cmdb.chain.heads_document`; empty when that is not known.
     """
 
     verifier: str
     policy: str
     policy_digest: str
     inputs: tuple[tuple[str, str], ...] = ()
+    heads: Mapping[str, Any] = field(default_factory=dict)
 
 
 def summary_statement(clearance: Clearance, matter: Matter, judged_by: JudgedBy) -> Statement:
@@ -52,16 +55,21 @@ def summary_statement(clearance: Clearance, matter: Matter, judged_by: JudgedBy)
             "rfcDigest": {"sha256": matter.fingerprint},
             "cis": list(matter.cis),
             "controls": {control.name: str(control.result) for control in clearance.controls},
+            "heads": dict(judged_by.heads),
         },
     }
     return Statement(resource, matter.digest, CLEARANCE, predicate)
 
 
 def is_signed(summary: Statement, content: bytes, key: Key) -> bool:
-    """Whether ``content`` is this summary, of whatever moment, under a signature by ``key``."""
+    """Whether ``content`` is this summary, of whatever moment of the clock and of the CMDB, under a signature by ``key``."""
     try:
         sealed = open_envelope(content)
     except IntegrityError:
         return False
-    moment = {"timeVerified": summary.predicate["timeVerified"]}
+    said = sealed.statement.predicate.get(CLEARED)
+    moment = {
+        "timeVerified": summary.predicate["timeVerified"],
+        CLEARED: {**(said if isinstance(said, dict) else {}), "heads": summary.predicate[CLEARED]["heads"]},
+    }
     return replace(sealed.statement, predicate={**sealed.statement.predicate, **moment}) == summary and sealed.signed_by(key)

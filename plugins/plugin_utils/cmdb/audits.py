@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from .chain import append_history
 from .schema import schema
 from .store import Cmdb
 
@@ -24,7 +25,7 @@ def save_audit(cmdb: Cmdb, compared: int, hosts: int, differences: Sequence[Mapp
     """Append the result of an audit, which compared so many of all ``hosts``; ``differences`` as :mod:`..steps.audit` has them."""
     data = {"compared": compared, "hosts": hosts, "count": len(differences), "differences": [dict(one) for one in differences[:_SAVED]]}
     with cmdb.begin() as connection:
-        connection.execute(sa.insert(schema().history), {"at": now, "actor": actor, "event": _EVENT, "data": data})
+        append_history(connection, [{"at": now, "actor": actor, "event": _EVENT, "data": data}])
 
 
 def last_audit(connection: sa.Connection) -> dict[str, Any] | None:

@@ -64,6 +64,21 @@ def pick(expression: str, documents: list[dict[str, Any]]) -> Iterator[str]:
         yield name
 
 
+def pick_rows(expression: str | None, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those of ``rows``, CIs by name, that an expression over them picks; all without one. Raises :class:`TidegateError` as :func:`pick`
+    does, and for names that no row has."""
+    if expression is None:
+        return rows
+    by_name = {row["name"]: row for row in rows}
+    picked = set(pick(expression, rows))
+    if strangers := picked - by_name.keys():
+        raise TidegateError(
+            f"the query {expression!r:.200} gives {', '.join(sorted(strangers)):.300}, which the CMDB doesn't have; "
+            "let it pick CIs or their names"
+        )
+    return [row for name, row in by_name.items() if name in picked]
+
+
 def _evaluate(expression: str, values: Sequence[Any], count: int) -> list[Any]:
     """What ``expression`` makes of each of ``values``, which are ``count`` CIs in all."""
     parsed = _compile(expression)

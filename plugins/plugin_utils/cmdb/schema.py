@@ -5,7 +5,7 @@
 
 The migrations make these tables; a test holds the two together. ``history``, ``journal`` and ``journal_archive`` are append-only:
 triggers, which only the migrations know, refuse everything but inserts. The journal of a deployment that ``journal_archive`` names may
-be deleted.
+be deleted. Lines of the first two are appended by :mod:`.chain` alone.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import functools
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+
+from .links import NO_SHA256
 
 with contextlib.suppress(ImportError):
     import sqlalchemy as sa
@@ -66,6 +68,7 @@ class Schema:
     write_off: sa.Table
     done_by_hand: sa.Table
     journal_archive: sa.Table
+    chain: sa.Table
     asset: sa.Table
     stock_rule: sa.Table
     asset_firmware: sa.Table
@@ -192,6 +195,7 @@ def schema() -> Schema:
             text("event"),
             document("data"),
             text("asset", nullable=True),
+            text("sha256", server_default=NO_SHA256),
             some("ix_history_fleet", "ci IS NULL", "event", "seq"),
             some("ix_history_asset", "asset IS NOT NULL", "asset", "seq"),
         ),
@@ -270,6 +274,7 @@ def schema() -> Schema:
             text("host", nullable=True),
             number("wave", nullable=True),
             document("data"),
+            text("sha256", server_default=NO_SHA256),
             sa.Index(None, "deployment_id", "seq"),
             some("ix_journal_deployment", "host IS NULL", "event", "deployment_id", "seq"),
         ),
@@ -393,6 +398,13 @@ def schema() -> Schema:
             at("at"),
             text("actor"),
             text("reason"),
+        ),
+        chain=sa.Table(
+            "chain",
+            metadata,
+            text("name", primary_key=True),
+            sa.Column("seq", sa.BigInteger, nullable=False),
+            text("sha256"),
         ),
         asset=sa.Table(
             "asset",

@@ -19,9 +19,10 @@ from ..errors import ConflictError, DocumentError, NotFoundError, Problem, State
 from . import ci_changes, sqlite, upgrade
 from . import engine as database
 from . import model as rules
+from .chain import append_history
 from .ci_changes import PutResult, Triple, is_live
 from .model import AroundPut, CiModel
-from .query import pick
+from .query import pick_rows
 from .schema import schema
 from .team_model import model_in, shipped_model
 
@@ -164,15 +165,7 @@ class Cmdb:
             }
             for row in self.installations(connection=reader):
                 everything[row["ci"]]["installations"][row["release"]] = {"version": row["version"], "digest": row["digest"]}
-        if expression is None:
-            return list(everything.values())
-        picked = set(pick(expression, list(everything.values())))
-        if strangers := picked - everything.keys():
-            raise TidegateError(
-                f"the query {expression!r:.200} gives {', '.join(sorted(strangers)):.300}, which the CMDB doesn't have; "
-                "let it pick CIs or their names"
-            )
-        return [everything[name] for name in everything if name in picked]
+        return pick_rows(expression, list(everything.values()))
 
     def put_cis(
         self,
@@ -647,8 +640,7 @@ def _remember(
     """Append to the history: one line for each CI's name and data."""
     moment = at or datetime.now(UTC)
     rows = [{"at": moment, "actor": actor, "ci": name, "event": event, "data": data} for name, data in lines]
-    if rows:
-        connection.execute(sa.insert(schema().history), rows)
+    append_history(connection, rows)
 
 
 def _write_installations(connection: sa.Connection, new: list[Any], changed: list[Any], gone: list[Any]) -> None:

@@ -19,6 +19,7 @@ import yaml
 
 from ..documents import load_document
 from ..errors import TidegateError
+from .chain import append_history
 from .ci_changes import shown
 from .hosts import says_how_to_connect
 from .model import MODULE, CiModel, build_model, class_key
@@ -88,7 +89,7 @@ def set_model(connection: sa.Connection, document: Mapping[str, Any], actor: str
     connection.execute(sa.delete(table))
     connection.execute(sa.insert(table), {"id": _ONLY, "document": dict(document), "actor": actor, "at": now})
     data = {"before": before, "after": dict(document), **note}
-    connection.execute(sa.insert(schema().history), {"at": now, "actor": actor, "event": _EVENT, "data": data})
+    append_history(connection, [{"at": now, "actor": actor, "event": _EVENT, "data": data}])
 
 
 def unknown_in(connection: sa.Connection, model: CiModel) -> list[str]:

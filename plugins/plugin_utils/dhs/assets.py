@@ -15,6 +15,7 @@ from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from ..cmdb.chain import append_history
 from ..cmdb.schema import schema
 from ..errors import ConflictError, TidegateError
 from .level import FirmwareLevel, FirmwareReading, LevelCount, LevelState, Way, compare_to_levels
@@ -110,7 +111,7 @@ def move_units(
         _write(connection, known, changes, cis, now)
         _forget_readings(connection, [one.after.tag for one in changes if one.before is not None and one.before.state in AWAY])
         about = {"actor": actor, "at": now}
-        connection.execute(sa.insert(t.history), [_line(one, reason) | about for one in changes])
+        append_history(connection, [_line(one, reason) | about for one in changes])
     return changes
 
 
@@ -249,7 +250,7 @@ def exchange(
     cis = {order.ci: int(connection.execute(sa.select(ci.c.id).where(ci.c.name == order.ci)).scalar_one())}
     _write(connection, known, moved, cis, now)
     about = {"actor": actor, "at": now}
-    connection.execute(sa.insert(schema().history), [_line(one, reason) | about for one in moved])
+    append_history(connection, [_line(one, reason) | about for one in moved])
 
 
 def _stockroom_of(connection: sa.Connection, tag: str) -> str:
@@ -271,7 +272,7 @@ def _set_reserved(
     changed = [(unit, replace(unit, substate=substate, deployment=deployment_id)) for unit in units]
     about = {"at": now, "actor": actor, "event": event, "ci": None}
     lines = [{**about, "asset": old.tag, "data": {"before": shown(old), "after": shown(new)}} for old, new in changed]
-    connection.execute(sa.insert(t.history), lines)
+    append_history(connection, lines)
 
 
 # -- firmware ---------------------------------------------------------------
@@ -461,8 +462,7 @@ def take_untold(connection: sa.Connection, read_days: int, now: datetime) -> lis
 
 
 def _remember(connection: sa.Connection, event: str, lines: Iterable[dict[str, Any]], actor: str, now: datetime) -> None:
-    rows = [{"at": now, "actor": actor, "event": event, "data": data} for data in lines]
-    connection.execute(sa.insert(schema().history), rows)
+    append_history(connection, [{"at": now, "actor": actor, "event": event, "data": data} for data in lines])
 
 
 def _among(connection: sa.Connection, select: Any, column: Any, wanted: Collection[Any]) -> Iterator[Any]:

@@ -15,6 +15,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from ..cmdb.chain import append_history
 from ..cmdb.schema import schema
 from ..cmdb.store import Cmdb
 from ..dsl.descriptors import Descriptor
@@ -272,7 +273,7 @@ def give_up(
             after = replace(before, number=before.number + 1, at=now, evidence=kept)
             _write(connection, after, _signed(after, signer, now))
         data = {"release": name, "version": version, "digest": before.digest, "reason": reason, "lost": [str(one) for one in lost[:_TOLD]]}
-        connection.execute(sa.insert(schema().history), {"at": now, "actor": actor, "event": "library loss accepted", "data": data})
+        append_history(connection, [{"at": now, "actor": actor, "event": "library loss accepted", "data": data}])
     return lost
 
 
@@ -328,7 +329,7 @@ def retire_evidence(
             _write(connection, after, _signed(after, signer, now))
             told = [{"digest": one, "what": piece.what} for one, piece in list(new.items())[:_TOLD]]
             data = {"release": name, "version": version, "digest": digest, "reason": reason, "evidence": told}
-            connection.execute(sa.insert(schema().history), {"at": now, "actor": actor, "event": "evidence retired", "data": data})
+            append_history(connection, [{"at": now, "actor": actor, "event": "evidence retired", "data": data}])
     return [f"{piece.what} {one}" for one, piece in new.items()], home.withdraw(digest, list(new), write=True) if write else 0
 
 

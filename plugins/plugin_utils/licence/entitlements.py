@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
+from ..cmdb.chain import append_history, append_journal
 from ..cmdb.schema import schema
 from ..errors import ConflictError, TidegateError
 from .seats import Allotment, Entitlement, Seat, SeatState, allot
@@ -125,7 +126,7 @@ def _takers(connection: sa.Connection, name: str) -> list[str]:
 
 def _remember(connection: sa.Connection, event: str, entitlement: Entitlement, actor: str, now: datetime) -> None:
     data = {key: value.isoformat() if isinstance(value, datetime) else value for key, value in asdict(entitlement).items()}
-    connection.execute(sa.insert(schema().history), {"at": now, "actor": actor, "event": event, "data": data})
+    append_history(connection, [{"at": now, "actor": actor, "event": event, "data": data}])
 
 
 # -- seats, in the transactions of a deployment ----------------------------
@@ -167,7 +168,7 @@ def reserve(
         connection.execute(leave, [{f"of_{key}": value for key, value in asdict(seat).items()} for seat in allotment.leaving])
     if allotment.new or allotment.leaving:
         data = {"product": product, "new": len(allotment.new), "leaving": len(allotment.leaving)}
-        connection.execute(sa.insert(t.journal), {"deployment_id": deployment_id, "at": span[0], "event": "seats_reserved", "data": data})
+        append_journal(connection, [{"deployment_id": deployment_id, "at": span[0], "event": "seats_reserved", "data": data}])
 
 
 def mark_used(connection: sa.Connection, deployment_id: int, hosts: Iterable[str], now: datetime) -> None:

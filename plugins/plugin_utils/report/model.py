@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..cmdb.audits import last_audit
+from ..cmdb.chain import heads_document
 from ..cmdb.schema import schema
 from ..cmdb.store import Cmdb
 from ..dhs.spare_rules import SpareRules
@@ -48,7 +49,8 @@ class Report:
 
     overview: Mapping[str, Any]
     """``generated``, ``attention`` (sentences about what waits for a person), ``counts``, ``deployments`` (those that have a page, oldest
-    first, without their waves), ``debts`` (what emergency changes still owe), ``hosts`` and ``stock`` (the pages with them) and ``audit``
+    first, without their waves), ``heads`` (the last line of the history and
+    of the journal), ``debts`` (what emergency changes still owe), ``hosts`` and ``stock`` (the pages with them) and ``audit``
     (what the newest one came to, ``null`` when there was none, see :func:`..cmdb.audits.last_audit`)."""
     deployments: Mapping[str, Mapping[str, Any]]
     """Deployments with their waves and what became of each host, as ``deployments/<number>.json`` has them."""
@@ -79,11 +81,13 @@ def build_report(cmdb: Cmdb, now: datetime, asked: Iterable[str] = (), read_days
         by_hand = attention.work_orders(connection, now)
         audit = last_audit(connection)
         stocked = report_stock(connection, read_days, now)
+        ends = heads_document(connection)
     at = _time(audit["at"]) if audit else None
     waiting = [sentence for one in deployments.values() for sentence in attention.open_deployment(one)]
     return Report(
         {
             "generated": _time(now),
+            "heads": ends,
             "attention": [f"{debt.sentence(now)}." for debt in owed]
             + waiting
             + by_hand

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from ..cmdb.chain import append_history
 from ..cmdb.schema import schema
 from ..cmdb.store import Cmdb
 from ..errors import ConflictError, NotFoundError
@@ -119,4 +120,4 @@ def settle(cmdb: Cmdb, debt: Debt, note: str, actor: str, now: datetime) -> None
         if done.rowcount != 1:
             raise NotFoundError(f"{debt.rfc} does not owe {debt.duty} any more; somebody else has settled it")
         said = {"rfc": debt.rfc, "duty": debt.duty, "release": debt.release, "version": debt.version, "note": note}
-        connection.execute(sa.insert(t.history), {"at": now, "actor": actor, "event": "debt settled", "data": said})
+        append_history(connection, [{"at": now, "actor": actor, "event": "debt settled", "data": said}])

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from ..cmdb.chain import append_history
 from ..cmdb.impact import impact
 from ..cmdb.schema import schema
 from ..rollout.holder import Holder
@@ -266,8 +267,7 @@ def _record(connection: sa.Connection, changes: Iterable[Mapping[str, Any]], now
         {"at": now, "actor": actor, "event": "rfc entered", "data": {"rfc": one["number"], **{name: one[name] for name in _TOLD}}}
         for one in changes
     ]
-    if lines:
-        connection.execute(sa.insert(schema().history), lines)
+    append_history(connection, lines)
 
 
 def update_register(cmdb: Cmdb, number: str, course: Course, now: datetime) -> None:

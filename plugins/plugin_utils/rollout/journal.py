@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
+from ..cmdb.chain import append_journal
 from ..errors import ConflictError, NotFoundError, StateError
 from ..licence import entitlements as licences
 from . import states
@@ -828,9 +829,8 @@ class Journal(Locks):
         wave: int | None = None,
         data: Mapping[str, Any] | None = None,
     ) -> None:
-        connection.execute(
-            self._t.journal.insert().values(deployment_id=deployment_id, at=now, event=event, host=host, wave=wave, data=dict(data or {}))
-        )
+        line = {"deployment_id": deployment_id, "at": now, "event": event, "host": host, "wave": wave, "data": dict(data or {})}
+        append_journal(connection, [line])
 
     def _move(self, connection: sa.Connection, deployment: Deployment, new: DeploymentState, now: datetime, reason: str = "") -> None:
         states.check(states.DEPLOYMENT, deployment.state, new, f"deployment {deployment.label}")

@@ -16,6 +16,7 @@ from ..clearance.facts import Facts, NotKnown, PackageFacts
 from ..clearance.findings import Result
 from ..clearance.policy import load_policy
 from ..clock import utc_now
+from ..cmdb.chain import append_history
 from ..cmdb.schema import schema
 from ..cmdb.store import Cmdb
 from ..dsl.package import load_package
@@ -156,12 +157,11 @@ def record_decision(cmdb_url: str, question: DecisionRequest, said: tuple[str, s
     returned.
     """
     name, role, decision = said
-    matter, history = question.matter, schema().history
+    matter, h = question.matter, schema().history.c
     about: dict[str, Any] = {"rfc": matter.rfc, "release": matter.release, "version": matter.version, "digest": matter.digest}
     about |= {"fingerprint": matter.fingerprint, "cis": len(matter.cis)}
     data = {**about, "role": role}
     line = {"at": now, "actor": name, "event": f"rfc {decision}"}
-    h = history.c
     events = [f"rfc {word}" for word in (APPROVED, REJECTED)]
     select = sa.select(h.actor, h.event, h.data).where(h.ci.is_(None), h.event.in_(events), h.data["rfc"].as_string() == matter.rfc)
     try:
@@ -172,7 +172,7 @@ def record_decision(cmdb_url: str, question: DecisionRequest, said: tuple[str, s
             own = any((row.actor, row.event) == (name, line["event"]) and data.items() <= row.data.items() for row in rows)
             complete = approved and not _is_said(row for row in rows if about.items() <= row.data.items())
             if new or not own or complete:
-                connection.execute(sa.insert(history), {**line, "data": {**data, "complete": complete}})
+                append_history(connection, [{**line, "data": {**data, "complete": complete}}])
     except TidegateError as error:
         return [f"the CMDB's history does not say that {name} {decision} {matter.rfc}; run this again when it can be written to: {error}"]
     return []

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -23,6 +23,7 @@ from ..clearance.facts import Facts, NotKnown
 from ..clearance.findings import Control, Result
 from ..clearance.own_controls import evaluate_own, speaking_of
 from ..clearance.summary import JudgedBy, summary_statement
+from ..cmdb.chain import heads_document
 from ..cmdb.hosts import described, is_host
 from ..cmdb.store import Cmdb
 from ..compatibility.gather import DEPENDS_ON, compatibility
@@ -116,7 +117,7 @@ class Clearing:
     late to start a host of the first of them.
     ``sight``: what the library was seen to have of the release, for the CMDB to remember. ``exposed``: for which units it has to reserve
     a spare each. ``inputs`` and ``ignored`` as in
-    :class:`.clearance.facts.Facts`.
+    :class:`.clearance.facts.Facts`. ``heads``: where the history and the journal ended, empty when the CMDB can't be read.
     """
 
     clearance: Clearance
@@ -132,6 +133,7 @@ class Clearing:
     ignored: tuple[str, ...] = ()
     exposed: tuple[Exposed, ...] = ()
     plan: Plan | None = None
+    heads: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def left_out(self) -> list[str]:
@@ -179,6 +181,7 @@ class Clearing:
             identity.policy or (policy.absolute().as_uri() if policy_path else "https://tidegate.example/policy/default"),
             digest,
             tuple((blob_uri(dsl, self.rfc.release, sha256), sha256) for sha256 in self.inputs),
+            self.heads,
         )
         return summary_statement(self.clearance, matter_of(self.rfc, self.cis), judged_by)
 
@@ -272,7 +275,13 @@ def clear(sources: Sources, rfc_path: str) -> Clearing:
         facts.ignored,
         found.exposed,
         facts.plan,
+        sources.ask("heads", lambda: _heads(sources.cmdb())) or {},
     )
+
+
+def _heads(cmdb: Cmdb) -> dict[str, Any]:
+    with cmdb.read() as connection:
+        return heads_document(connection)
 
 
 def check_wave_start(sources: Sources, rfc: Rfc, wave: Wave) -> WaveStart:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from ..cmdb.chain import heads_document
 from ..dsl.repository import Repository
 from ..dsl.seen import Sight
 from ..evidence.envelope import sign
@@ -34,7 +35,9 @@ def sign_gates(journal: BakeJournal, run: Run, home: Repository, signer: Signer,
     signed = max((entry.data["gates"] for entry in journal.events(deployment.id) if entry.event == SIGNED), default=0)
     if len(gates) <= signed:
         return False
-    predicate = {"rfc": deployment.rfc, "deployment": deployment.label, "gates": gates}
+    with journal.cmdb.read() as connection:
+        heads = heads_document(connection)
+    predicate = {"rfc": deployment.rfc, "deployment": deployment.label, "gates": gates, "heads": heads}
     statement = Statement(purl(deployment.release, deployment.version), deployment.digest, GATES, predicate)
     attached = attach(home, deployment.digest, sign(statement, signer, now))
     sight = Sight(deployment.release, deployment.version, deployment.digest, {attached: kind_of(GATES) or ""})

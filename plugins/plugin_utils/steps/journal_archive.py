@@ -19,6 +19,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..cmdb.chain import append_history
 from ..cmdb.schema import schema
 from ..cmdb.store import Cmdb
 from ..errors import ConflictError, IntegrityError, TidegateError
@@ -113,6 +114,8 @@ def _archive(cmdb: Cmdb, batch: list[int], order: _Order) -> Path:
 
 def _delete(connection: sa.Connection, batch: list[int], path: Path, digest: str, order: _Order) -> None:
     t = schema()
+    j = t.journal.c
+    lines = connection.execute(sa.select(sa.func.min(j.seq), sa.func.max(j.seq)).where(j.deployment_id.in_(batch))).one()
     note = {"file": str(path), "sha256": digest, "at": order.now, "actor": order.person, "reason": order.reason}
     # The journal lets go of nothing but what this table names.
     connection.execute(sa.insert(t.journal_archive), [{"deployment_id": number, **note} for number in batch])
@@ -123,8 +126,8 @@ def _delete(connection: sa.Connection, batch: list[int], path: Path, digest: str
     connection.execute(sa.delete(t.change_ci).where(of_change.in_(of_batch), of_change.not_in(in_calendars)))
     for table in (t.journal, t.deployment_host, t.wave, t.controller):
         connection.execute(sa.delete(table).where(table.c.deployment_id.in_(batch)))
-    said = {"file": path.name, "sha256": digest, "reason": order.reason, "deployments": batch}
-    connection.execute(sa.insert(t.history), {"at": order.now, "actor": order.person, "event": "journal archived", "data": said})
+    said = {"file": path.name, "sha256": digest, "reason": order.reason, "deployments": batch, "lines": list(lines)}
+    append_history(connection, [{"at": order.now, "actor": order.person, "event": "journal archived", "data": said}])
 
 
 def _total(connection: sa.Connection) -> int:

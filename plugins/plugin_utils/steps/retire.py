@@ -16,6 +16,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from ..cmdb.chain import append_history
 from ..cmdb.schema import schema
 from ..errors import ConflictError, StateError
 from ..rfc.debts import debts
@@ -135,7 +136,7 @@ def _write(connection: sa.Connection, change: Retirement, state: ReleaseState) -
         row = {"release": change.name, "version": change.version, "state": state, "actor": change.actor, "at": change.at}
         connection.execute(sa.insert(t.release_status), row | said)
     line: dict[str, Any] = {"at": change.at, "actor": change.actor, "event": f"release {state}"}
-    connection.execute(sa.insert(t.history), line | {"data": {"release": change.name, "version": change.version} | said})
+    append_history(connection, [line | {"data": {"release": change.name, "version": change.version} | said}])
 
 
 def _needed(connection: sa.Connection, change: Retirement) -> Iterable[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from ..cmdb.schema import schema
+from ..cmdb.chain import append_history
 from ..cmdb.store import Cmdb
 from ..dhs.assets import list_units
 from ..dhs.units import AVAILABLE, Unit, UnitState, folded
@@ -28,7 +28,7 @@ from ..rollout.journal import Journal
 from .person import responsible_person, signed_about_host
 
 with contextlib.suppress(ImportError):
-    import sqlalchemy as sa
+    pass
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Signer
@@ -112,7 +112,7 @@ def confirm_swap(
         data = {**about, "work_order": order.number, "by": person, "state": str(order.state), **signed}
         journal.swapped(connection, current.id, said.host, data, now)
         line = {"at": now, "actor": person, "ci": said.host, "event": f"work order {order.state}", "data": data}
-        connection.execute(sa.insert(schema().history), line)
+        append_history(connection, [line])
     return _result(order, True, msg)
 
 

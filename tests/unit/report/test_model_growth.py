@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.audits import save_audit
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.chain import append_journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema import schema
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import NotFoundError
@@ -100,7 +101,7 @@ def test_what_an_old_deployment_left_is_said_until_a_later_one_settles_it(tmp_pa
             rows = [
                 {"event": event, "data": data} for event, data in (("change_recorded", {}), ("change_not_recorded", {"problem": "down"}))
             ]
-            connection.execute(sa.insert(schema().journal), [{"deployment_id": 4, "at": START, **row} for row in rows])
+            append_journal(connection, [{"deployment_id": 4, "at": START, **row} for row in rows])
             for number in range(10, 10 + 2 * NEWEST):
                 history(connection, number, release="fifth")
         names = ", ".join(HOSTS)
@@ -117,7 +118,7 @@ def test_what_an_old_deployment_left_is_said_until_a_later_one_settles_it(tmp_pa
             history(connection, 100, "cancelled", host="planned")
             history(connection, 101, "activating", host="staged")
             history(connection, 102, host="active", release="other")
-            connection.execute(sa.insert(schema().journal), {"deployment_id": 4, "at": START, "event": "change_recorded", "data": {}})
+            append_journal(connection, [{"deployment_id": 4, "at": START, "event": "change_recorded", "data": {}}])
         assert [sentence[:10] for sentence in build_report(made, START).overview["attention"]] == ["CHG0000003", "Failed, an"]
         with made.begin() as connection:
             history(connection, 103, "activating", host="activating")
