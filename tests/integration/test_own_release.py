@@ -62,7 +62,7 @@ def test_it_is_tagged_when_its_own_library_has_it(checkout: Checkout) -> None:
     assert 'id="v0-1-0"' in (checkout.root / "CHANGELOG.md").read_text()
     with tarfile.open(checkout.root / "build" / "release" / "tidegate-release-0.1.0.tar.gz") as packed:
         names = packed.getnames()
-    assert {"MANIFEST.json", "CHANGELOG.md", "playbooks/deploy.yml"} <= set(names)
+    assert {"MANIFEST.json", "CHANGELOG.md", "playbooks/deploy.yml", "extensions/molecule/default/molecule.yml"} <= set(names)
     assert not [name for name in names if name.startswith(("tests", "tools", "molecule", "."))]
 
     home = open_library(str(checkout.root / "build" / "release" / "dsl")).repository("tidegate-release")
