@@ -18,6 +18,7 @@ import tarfile
 from pathlib import Path
 
 import yaml
+from components import make_sbom
 from install import tagged, written_version
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -82,6 +83,7 @@ def prepare(tarball: Path, version: str) -> Path:
     inside.mkdir(parents=True)
     with tarfile.open(tarball) as packed:
         packed.extractall(inside, filter="data")
+    (folder / "payload" / "tidegate-release.cdx.json").write_bytes(make_sbom(ROOT, folder / "payload", version))
     for name in DOCUMENTS:
         shutil.copy(ROOT / name, folder / name)
     manifest = {

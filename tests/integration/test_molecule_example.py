@@ -1,7 +1,7 @@
 # Copyright (c) Tidegate maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A team tests its release with molecule in a project of its own, as examples/molecule shows."""
+"""A release is tested by the scenario of molecule that the collection brings: in its place, and copied into a team's own project."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import ansible_collections.tidegate.release
 import pytest
 import yaml
 from documents import EXAMPLES
 from fleet import FIRST
 
+SHIPPED = Path(ansible_collections.tidegate.release.__path__[0], "extensions", "molecule")
 SCENARIO = Path("molecule", "default")
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """The example as a project of its own, with addresses that no other test has."""
+    """A project of a team's own, with the copied scenario and the release ``hello``; no other test has its addresses."""
     shutil.copytree(EXAMPLES / "hello", tmp_path / "hello")
-    shutil.copytree(EXAMPLES / "molecule", tmp_path / "project")
+    shutil.copytree(SHIPPED, tmp_path / "project" / "molecule")
     create = tmp_path / "project" / SCENARIO / "create.yml"
     plays = yaml.safe_load(create.read_text())
     plays[0]["vars"]["lab_first"] = FIRST
@@ -39,12 +41,12 @@ def home() -> Iterator[Path]:
         yield Path(path)
 
 
-def molecule(project: Path, home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def molecule(project: Path, home: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "TIDEGATE_", "MOLECULE_"))}
     return subprocess.run(
         ["molecule", *arguments],
         cwd=project,
-        env={**clean, "HOME": str(home), "NO_COLOR": "1"},
+        env={**clean, "HOME": str(home), "NO_COLOR": "1", **more},
         check=False,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -53,11 +55,25 @@ def molecule(project: Path, home: Path, *arguments: str) -> subprocess.Completed
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="isolated lab hosts need root")
-def test_the_example_tests_each_of_its_hosts(project: Path, home: Path) -> None:
-    done = molecule(project, home, "test")
+def test_it_tests_each_of_its_hosts_where_it_is_installed(home: Path, tmp_path: Path) -> None:
+    addresses = {"provisioner": {"inventory": {"group_vars": {"all": {"lab_first": FIRST}}}}}
+    (tmp_path / "addresses.yml").write_text(yaml.safe_dump(addresses))
+    before = set(SHIPPED.rglob("*"))
+    done = molecule(SHIPPED.parent, home, "--base-config", str(tmp_path / "addresses.yml"), "test")
     assert done.returncode == 0, done.stdout
     assert "hello 1.0 is live on 2 of 2 hosts" in done.stdout
-    assert "4 passed" in done.stdout
+    assert "2 passed" in done.stdout
+    assert set(SHIPPED.rglob("*")) == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="isolated lab hosts need root")
+def test_it_tests_another_release_in_a_project_of_a_teams_own(project: Path, home: Path) -> None:
+    manifest = project.parent / "hello" / "release.yml"
+    manifest.write_text(manifest.read_text().replace('"1.0"', '"1.1"'))
+    done = molecule(project, home, "test", TIDEGATE_RELEASE=str(manifest.parent))
+    assert done.returncode == 0, done.stdout
+    assert "hello 1.1 is live on 2 of 2 hosts" in done.stdout
+    assert "2 passed" in done.stdout
 
 
 @pytest.mark.thorough

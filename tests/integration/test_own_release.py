@@ -62,7 +62,7 @@ def test_it_is_tagged_when_its_own_library_has_it(checkout: Checkout) -> None:
     assert 'id="v0-1-0"' in (checkout.root / "CHANGELOG.md").read_text()
     with tarfile.open(checkout.root / "build" / "release" / "tidegate-release-0.1.0.tar.gz") as packed:
         names = packed.getnames()
-    assert {"MANIFEST.json", "CHANGELOG.md", "playbooks/deploy.yml"} <= set(names)
+    assert {"MANIFEST.json", "CHANGELOG.md", "playbooks/deploy.yml", "extensions/molecule/default/molecule.yml"} <= set(names)
     assert not [name for name in names if name.startswith(("tests", "tools", "molecule", "."))]
 
     home = open_library(str(checkout.root / "build" / "release" / "dsl")).repository("tidegate-release")
@@ -70,6 +70,7 @@ def test_it_is_tagged_when_its_own_library_has_it(checkout: Checkout) -> None:
     said = {statement.type: statement.predicate for statement in (open_envelope(one).statement for one in collect(home, digest))}
     (sbom,) = (predicate for kind, predicate in said.items() if "cyclonedx" in kind.lower())
     assert any(one["name"].endswith("playbooks/deploy.yml") for one in sbom["components"])
+    assert {one["licenses"][0]["expression"] for one in sbom["components"] if one["name"].lower() == "jinja2"} == {"BSD-3-Clause"}
     (scan,) = (predicate for kind, predicate in said.items() if "scan" in kind)
     assert scan["signatures"][0].startswith("own.hsb sha256:")
 

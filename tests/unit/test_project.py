@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS: dict[str, dict[str, Any]] = {
@@ -22,11 +25,49 @@ WORKFLOWS: dict[str, dict[str, Any]] = {
 WORKFLOW = WORKFLOWS["ci"]
 
 
-def test_each_environment_of_tox_is_one_of_the_workflow() -> None:
-    listed = subprocess.run([sys.executable, "-m", "tox", "list", "--no-desc"], cwd=ROOT, check=True, capture_output=True, text=True)
+def table_of_cores() -> dict[str, str]:
+    """The supported ansible-cores, oldest first, each with its Python: those of the README."""
+    return dict(re.findall(r"(?m)^\| (2\.\d+)\b[^|]* \| (3\.\d+) \|", (ROOT / "README.md").read_text()))
+
+
+def cores_of(path: str) -> list[Requirement]:
+    """What a file of pip's requires of ansible-core."""
+    lines = (ROOT / path).read_text().splitlines()
+    return [Requirement(line.partition("#")[0]) for line in lines if line.startswith("ansible-core")]
+
+
+def test_each_place_has_the_same_range_of_ansible_core() -> None:
+    cores = list(table_of_cores())
+    whole = SpecifierSet(f">={cores[0]},<2.{int(cores[-1].partition('.')[2]) + 1}")
+    example = yaml.safe_load((ROOT / "examples" / "execution-environment.yml").read_text())["dependencies"]
+    required = [*cores_of("requirements/base.txt"), Requirement(example["ansible_core"]["package_pip"])]
+    assert [one.specifier for one in required] == [whole] * 2
+    assert yaml.safe_load((ROOT / "meta" / "runtime.yml").read_text())["requires_ansible"] == f">={cores[0]}.0"
+    metas = [yaml.safe_load(path.read_text()) for path in (ROOT / "roles").glob("*/meta/main.yml")]
+    assert {meta["galaxy_info"]["min_ansible_version"] for meta in metas} == {cores[0]}
+
+
+def test_each_python_is_developed_on_with_its_own_ansible_core() -> None:
+    """And the last one with the newest of its that is released."""
+    for core, python in table_of_cores().items():
+        given = {"python_version": python, "python_full_version": f"{python}.0"}
+        (wanted,) = (one for one in cores_of("requirements-dev.txt") if one.marker and one.marker.evaluate(given))
+        (exact,) = (one for one in cores_of("constraints.txt") if one.marker and one.marker.evaluate(given))
+        (version,) = (part.version for part in exact.specifier)
+        assert wanted.specifier.contains(version)
+        assert version.startswith(f"{core}.") or core == list(table_of_cores())[-1]
+
+
+def test_tox_and_the_workflow_try_each_ansible_core() -> None:
+    command = [sys.executable, "-m", "tox", "config", "-k", "base_python", "commands_pre"]
+    said = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    found = re.findall(r"\[testenv:core(\d)(\d+)\]\nbase_python = python(\S+)\n", said)
+    assert {f"{major}.{minor}": python for major, minor, python in found} == table_of_cores()
+    newest = list(table_of_cores())[-1]
+    later = SpecifierSet(re.findall(r"ansible-core([^'\"\s]+)", said)[-1])
+    assert (f"{newest}.0" in later, f"{newest}.99" in later, f"2.{int(newest.partition('.')[2]) + 1}.0" in later) == (True, True, False)
     matrix = WORKFLOW["jobs"]["cores"]["strategy"]["matrix"]["include"]
-    assert [one["tox"] for one in matrix] == listed.stdout.split()
-    assert [one["python"] for one in matrix if one["tox"] != f"py{one['python'].replace('.', '')}"] == ["3.13"]
+    assert matrix == [{"tox": f"core{major}{minor}", "python": python} for major, minor, python in found]
 
 
 def test_the_workflow_runs_what_has_to_pass_before_a_merge() -> None:
