@@ -32,9 +32,10 @@ THOROUGH = {
     "test_metrics.py": r"\[9\]",
     "test_late_journal.py": "postgresql",
     "test_journal_archive.py": "postgresql",
+    "test_slice_journal.py": "thousand",
     "test_slices.py": "8104|8106|ctrl_c",
     "test_invocation.py": r"\[(cached|not injected)\]",  # which are tried at the same time
-    "test_together.py": r"\[armed\]|can_not_be_told",
+    "test_together.py": r"\[armed\]|can_not_be_told|read_only|that_reboots",
     "test_rulebook.py": "become_a_report",
     "test_own_release.py": "not_committed|fragment",  # refusals before anything is made
     "test_jobs.py": "only_shown",
