@@ -167,16 +167,27 @@ def _is_back(home: ReleaseHome, before: Optional[Release]) -> bool:
     return home.at_rest(before) and (live.id if live else None) == (before.id if before else None)
 
 
-def switch_forward(
-    home: ReleaseHome, target: Release, before: Optional[Release], order: Order, ready: Ready, *, guarded: bool = False
-) -> dict[str, Any]:
-    """Switch a host that is ``ready``; see :func:`activate`. ``guarded``: it has its guard already, see :func:`set_guard`."""
+def poise_forward(home: ReleaseHome, target: Release, before: Optional[Release], order: Order, ready: Ready) -> Optional[dict[str, Any]]:
+    """Do what can be done of a switch before its moment, or give the answer of a host that can't be switched after all."""
     try:
         home.require_room()
-        if not guarded:
-            set_guard(home, target, before, order)
+        home.poise(target)
+        home.go_first()
     except HostError as error:
         return _not_begun(home, target, before, order, str(error), untouched=ready.untouched)
+    return None
+
+
+def switch_forward(
+    home: ReleaseHome, target: Release, before: Optional[Release], order: Order, ready: Ready, *, poised: bool = False
+) -> dict[str, Any]:
+    """Switch a host that is ``ready``; see :func:`activate`. ``poised``: it has its guard, and :func:`poise_forward` came before."""
+    if not poised:
+        try:
+            home.require_room()
+            set_guard(home, target, before, order)
+        except HostError as error:
+            return _not_begun(home, target, before, order, str(error), untouched=ready.untouched)
     home.append("activating", target.id, **order.entry(before=before.id if before else None, **ready.first))
     try:
         remark = switch_to(home, target, order)

@@ -165,13 +165,17 @@ class HomeLog:
 
     def append(self, event: str, release_id: Optional[str], **data: Any) -> None:
         """Write one event to the log, to stay. ``release_id`` is ``None`` when it is about having no release."""
-        new = not self._log.exists()
-        with open(os.open(self._log, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600), "a+b") as stream:
-            torn = stream.tell() > 0 and stream.seek(-1, os.SEEK_END) >= 0 and stream.read(1) != b"\n"
-            stream.write((b"\n" if torn else b"") + _line(event, release_id, data))
-            stream.flush()
-            os.fsync(stream.fileno())
-        if new:
+        log = os.open(self._log, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        try:
+            size = os.lseek(log, 0, os.SEEK_END)
+            torn = size > 0 and os.pread(log, 1, size - 1) != b"\n"
+            text = (b"\n" if torn else b"") + _line(event, release_id, data)
+            while text:
+                text = text[os.write(log, text) :]
+            os.fsync(log)
+        finally:
+            os.close(log)
+        if size == 0:  # it may be new
             sync_folder(self.path)
 
     def roll(self) -> None:

@@ -23,6 +23,7 @@ from .activation import (
     find_previous,
     make_ready,
     make_ready_back,
+    poise_forward,
     redacted,
     set_guard,
     switch_back,
@@ -36,11 +37,14 @@ from .repair import Lacking, find_release
 
 _INTERVAL = 0.1  # seconds between two looks at whether the instant is said
 _AHEAD = 2.0  # seconds before the instant by which a host has to be told, to compare the release once more
-_FINE = 0.02  # seconds before it from which on nothing is looked at any more
+_POISED = 0.3  # seconds before it by which all is done that need not be done at it
+_FINE = 0.02  # seconds before it from which on nothing is looked at until it is there
 _LARGEST = 4096  # bytes of what says the instant
 
+# Each gives the next one, or the answer of a host that is not to be switched any more.
 Switch = Callable[[], dict[str, Any]]
-Compare = Callable[[float], Union[dict[str, Any], Switch]]
+Poise = Callable[[], Union[dict[str, Any], Switch]]
+Compare = Callable[[float], Union[dict[str, Any], Poise]]
 
 
 @redacted
@@ -61,13 +65,18 @@ def arm(home: ReleaseHome, digest: str, previous: Optional[str], order: Order) -
     if isinstance(ready, dict):
         return ready
 
-    def compare(at: float) -> Union[dict[str, Any], Switch]:
+    def compare(at: float) -> Union[dict[str, Any], Poise]:
         again = make_ready(home, target, before, order, None, prepare=False)  # it may have been armed long ago
         if isinstance(again, dict):
             return again
-        again = again._replace(repaired=[*ready.repaired, *again.repaired], first=ready.first)
+        found = again._replace(repaired=[*ready.repaired, *again.repaired], first=ready.first)
         set_guard(home, target, before, order, at - time.time())  # at the instant there is no time for it
-        return lambda: switch_forward(home, target, before, order, again, guarded=True)
+
+        def poise() -> Union[dict[str, Any], Switch]:
+            no = poise_forward(home, target, before, order, found)
+            return no if no is not None else lambda: switch_forward(home, target, before, order, found, poised=True)
+
+        return poise
 
     return {**_leave(home, order, compare, asked), "version": target.version}
 
@@ -86,10 +95,16 @@ def arm_back(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
     if ready.well:
         return switch_back(home, ready, order)
 
-    def compare(_at: float) -> Switch:
+    def compare(_at: float) -> Poise:
         again = make_ready_back(home, digest, previous, order)
-        again = again._replace(repaired=[*ready.repaired, *again.repaired])
-        return lambda: switch_back(home, again, order)
+        found = again._replace(repaired=[*ready.repaired, *again.repaired])
+
+        def poise() -> Switch:
+            if found.before is not None:
+                home.poise(found.before)
+            return lambda: switch_back(home, found, order)
+
+        return poise
 
     return {**_leave(home, order, compare, asked), "version": ready.before.version if ready.before else None}
 
@@ -97,8 +112,8 @@ def arm_back(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
 def _leave(home: ReleaseHome, order: Order, compare: Compare, asked: float) -> dict[str, Any]:
     """Leave a process that waits for the instant; the answer of a host that was ``asked`` to get ready at that time since its boot.
 
-    ``compare`` gets the instant, compares the release once more and returns what switches, or the answer of a host that is not to be
-    switched any more.
+    ``compare`` gets the instant and compares the release once more; what it gives is called shortly before the instant, and what that
+    gives at it.
     """
     terms, began = order.terms, _since_boot()
     offset = time.time() - began  # before anything else: what the clock is stepped by from here on disarms
@@ -137,7 +152,7 @@ def await_switch(home: ReleaseHome, patience: float) -> None:
     It needs the home for that, so nobody may hold it."""
     word = _word(home)
     latest = float(word["at"]) + patience if isinstance(word.get("at"), (int, float)) else 0
-    while beside.alive(home.armed) and (time.time() < latest or "begun" in beside.peek(home.armed)):  # its hooks have limits of their own
+    while beside.alive(home.armed) and (time.time() < latest or "begins" in beside.peek(home.armed)):  # its hooks have limits of their own
         time.sleep(_INTERVAL)
 
 
@@ -176,43 +191,54 @@ def _wait(home: ReleaseHome, order: Order, compare: Compare, terms: Terms, began
     ``offset``: how far the clock was from that since boot when the host was armed.
     """
 
-    def stepped() -> str:
+    def look() -> None:
+        """Raise :class:`HostError` when it is not to be waited for any more."""
+        if not beside.wanted(record):
+            raise HostError("it was disarmed")
         by = time.time() - _since_boot() - offset
-        return f"its clock was stepped by {by:+.3f} seconds while it waited" if abs(by) > terms.skew else ""
+        if abs(by) > terms.skew:
+            raise HostError(f"its clock was stepped by {by:+.3f} seconds while it waited")
 
-    at, why = _await_word(home, order, lambda: stepped() or _over(began, terms), record)
-    if why:
-        _say(record, order, why=why)
-        return
     try:
+        at = _await_word(home, order, look, began + terms.patience)
         with home.locked(max(0.0, at - time.time())):
             order.supplies = type(order.supplies)()  # the controller's are gone
-            switch = compare(at)
-            why = _sleep_until(at, stepped, record) or stepped()
-            late = time.time() - at
-            if not why and late > terms.skew:
-                why = f"it would have begun {late:.3f} seconds after the instant"
-            if isinstance(switch, dict):
-                _say(record, order, answer=answered(switch, order))
-                return
-            if why:
-                _say(record, order, why=why)
-                return
-            _say(record, order, begun=at + late)
-            _say(record, order, answer=answered(switch(), order))
-    except (HostError, Lacking, OSError) as error:
-        _say(record, order, why=order.redactor.text(str(error) or type(error).__name__))
+            poise = compare(at)
+            if callable(poise):
+                _sleep_until(at - _POISED, look)
+                switch = poise()
+            else:
+                switch = poise
+            if callable(switch):
+                _say(record, order, begins=at)  # ahead, for what counts is that the collector waits for it
+                _sleep_until(at, look)
+                look()
+                late = time.time() - at
+                if late > terms.skew:
+                    raise HostError(f"it would have begun {late:.3f} seconds after the instant")
+                answer = switch()
+            else:
+                answer = switch
+            _say(record, order, answer=answered(answer, order))
+    except OSError as error:
+        about = f"{error.filename or home.path}: {error.strerror or error}; mend the host"
+        _say(record, order, why=order.redactor.text(about))
+    except (HostError, Lacking) as error:
+        _say(record, order, why=order.redactor.text(str(error)))
 
 
-def _await_word(home: ReleaseHome, order: Order, stop: Callable[[], str], record: int) -> tuple[float, str]:
-    """The instant, once it was said by whoever armed the host; or why it is not waited for any more."""
+def _await_word(home: ReleaseHome, order: Order, look: Callable[[], None], latest: float) -> float:
+    """The instant, once it was said by whoever armed the host; raises what ``look`` does, and :class:`HostError` when it is too late.
+
+    ``latest``: in seconds since boot.
+    """
     while True:
-        why = stop() if beside.wanted(record) else "it was disarmed"
-        if why:
-            return 0.0, why
+        look()
+        if _since_boot() > latest:
+            raise HostError(f"nobody said the instant within {order.terms.patience:g} seconds")
         word = _word(home)
         if word.get("token") == order.token and word.get("deployment") == order.deployment:
-            return float(word["at"]), ""
+            return float(word["at"])
         time.sleep(_INTERVAL)
 
 
@@ -225,21 +251,15 @@ def _word(home: ReleaseHome) -> dict[str, Any]:
     return word if isinstance(word, dict) else {}
 
 
-def _sleep_until(at: float, stop: Callable[[], str], record: int) -> str:
-    """Wait for a moment of the wall clock, in steps, so that a clock that is stepped is noticed; return why it is not waited for."""
+def _sleep_until(at: float, look: Callable[[], None]) -> None:
+    """Wait for a moment of the wall clock, in steps, so that a clock that is stepped is noticed; raises what ``look`` does."""
     while True:
         left = at - time.time()
         if left <= 0:
-            return ""
+            return
         if left > _FINE:
-            why = stop() if beside.wanted(record) else "it was disarmed"
-            if why:
-                return why
+            look()
         time.sleep(min(_INTERVAL, left) if left <= _FINE else min(_INTERVAL, left - _FINE / 2))
-
-
-def _over(began: float, terms: Terms) -> str:
-    return f"nobody said the instant within {terms.patience:g} seconds" if _since_boot() - began > terms.patience else ""
 
 
 def _say(record: int, order: Order, **said: Any) -> None:

@@ -44,6 +44,16 @@ def adopt_orphans() -> bool:
     return prctl is not None and bool(prctl(_SUBREAPER, 1, 0, 0, 0) == 0)
 
 
+def go_first(wanted: bool) -> None:
+    """Run before whatever else this machine has to do, or as everybody does again; nothing that is started meanwhile does.
+
+    Only root may, and not in every container, so where it isn't allowed, nothing changes.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # a Python may be built without it
+        policy = os.SCHED_FIFO if wanted else os.SCHED_OTHER
+        os.sched_setscheduler(0, policy | os.SCHED_RESET_ON_FORK, os.sched_param(1 if wanted else 0))
+
+
 def start_time(pid: int) -> str:
     """When the process started, in clock ticks since boot; empty when it is gone or a zombie."""
     fields = _stat(pid)

@@ -13,6 +13,7 @@ import errno
 import fcntl
 import os
 import re
+import stat
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -62,9 +63,11 @@ class ReleaseHome(HomeLog):
         self.guard = self.path / "guard"
         self.armed = self.path / "armed"
         self.instant = self.path / "instant"
+        self._new_link = self.path / ".current.new"
         self._hook = self.path / "hook"
         self._token = self.path / "token"
         self._read: dict[str, Release] = {}
+        self._poised, self._first = "", False
         self._known: Optional[tuple[Texts, dict[str, Any], list[dict[str, Any]]]] = None
 
     @contextlib.contextmanager
@@ -128,6 +131,7 @@ class ReleaseHome(HomeLog):
     @contextlib.contextmanager
     def running_hook(self, name: str) -> Iterator[str]:
         """Keep a record of a hook while it runs; yields the mark that everything it starts has to carry."""
+        self.go_first(False)
         mark = f"{name}:{os.urandom(8).hex()}"
         with contextlib.suppress(OSError):  # on a full disk the way back is still open
             descriptor = os.open(self._hook, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
@@ -208,7 +212,7 @@ class ReleaseHome(HomeLog):
         """What is in this home but was not made here, by its path in it. Raises :class:`OSError` for what can't be read."""
         places = (self.releases, self.staging, self.state, self.current, self.output, self._hook, self._log, self._token)
         own = {path.name for path in (*places, self.watch, self.guard, self.armed, self.instant)}
-        own |= {"lock", ".current.new", ".token.new", ".log.new", ".instant.new"}
+        own |= {"lock", ".room", ".current.new", ".token.new", ".log.new", ".instant.new"}
         found = [name for name in os.listdir(self.path) if name not in own and not PART.fullmatch(name)]
         for name in os.listdir(self.releases) if self.releases.is_dir() else []:
             if self.get(name) is None:
@@ -263,16 +267,34 @@ class ReleaseHome(HomeLog):
         except OSError:
             return False
 
+    def poise(self, release: Release) -> None:
+        """Make the link that :meth:`flip` to ``release`` needs, so that this only has to give it its name."""
+        self._make_link(release)
+        self._poised = release.id
+
+    def go_first(self, wanted: bool = True) -> None:
+        """Run before whatever else this machine has to do, until the next flip or hook; or as everybody does again."""
+        if wanted is not self._first:
+            from .processes import go_first  # noqa: PLC0415 - every step imports this file, and few go first
+
+            self._first = wanted
+            go_first(wanted)
+
     def flip(self, release: Optional[Release]) -> None:
         """Make ``release`` live in one step; ``None`` takes the link away."""
         if release is None:
             self.current.unlink(missing_ok=True)
         else:
-            temporary = self.path / ".current.new"
-            remove(temporary)
-            temporary.symlink_to(Path("releases") / release.id / "tree")
-            temporary.replace(self.current)
+            if self._poised != release.id:
+                self._make_link(release)
+            self._new_link.replace(self.current)
+        self._poised = ""
+        self.go_first(False)
         sync_folder(self.path)
+
+    def _make_link(self, release: Release) -> None:
+        remove(self._new_link)
+        self._new_link.symlink_to(Path("releases") / release.id / "tree")
 
     # -- who may change it, and what goes -----------------------------------
 
@@ -337,4 +359,7 @@ class ReleaseHome(HomeLog):
 
     @staticmethod
     def _is_directory(path: Path) -> bool:
-        return path.is_dir() and not path.is_symlink()
+        try:
+            return stat.S_ISDIR(os.lstat(path).st_mode)
+        except (FileNotFoundError, NotADirectoryError, ValueError):  # the last one for a name that no file can have
+            return False

@@ -241,9 +241,9 @@ def _megabytes_of_waiters() -> list[float]:
 
 
 def _spread(field: Field) -> float:
-    """Between the first and the last of the hosts' links, by when each was made, in seconds."""
-    made = list(map(float, field.everywhere_says("stat -c %.9Y /opt/tidegate/hello/current")))
-    return round(max(made) - min(made), 4)
+    """Between the first and the last of the hosts' links, by when each got its name (it was made before), in seconds."""
+    named = list(map(float, field.everywhere_says("stat -c %.9Z /opt/tidegate/hello/current")))
+    return round(max(named) - min(named), 4)
 
 
 @contextlib.contextmanager

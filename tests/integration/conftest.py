@@ -42,6 +42,7 @@ THOROUGH = {
     "test_signed.py": r"\[(stage|staging gate)\]",
     "test_guides.py": r"\[(adopt|containers|data|own-role|packages|spares)\]",  # other tests do the same
     "test_never_lost.py": r"taken_away.*\[registry\]",
+    "test_slice_journal.py": "thousand",
     "test_rulebook.py": "become_a_report",
     "test_own_release.py": "not_committed|fragment",  # refusals before anything is made
     "test_jobs.py": "only_shown",

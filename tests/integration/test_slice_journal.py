@@ -5,13 +5,18 @@
 
 from __future__ import annotations
 
+import gc
+import multiprocessing
 import os
+import random
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -34,7 +39,8 @@ from controllers import RFC, Fault, World
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-EXAMPLES = int(os.environ.get("TIDEGATE_INTERLEAVINGS", "8"))
+EXAMPLES, INTERLEAVINGS = 8, 1000
+MEMORY = Path("/dev/shm")  # noqa: S108 - a directory that is made there has a name of its own
 PACKAGE = {"name": "hello", "version": "2.0", "digest": "sha256:" + "b" * 64}
 ROLLOUT = Rollout(canary=Share(1), total_budget=Share(0), wave_budget=Share(0), stable=0)
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -98,18 +104,16 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def new_world(empty: Path, size: tuple[int, int, int, int], faults: Sequence[Fault] = ()) -> Iterator[World]:
-    with TemporaryDirectory() as folder:
-        path = shutil.copy(empty, folder)
-        with world(path, *plan(*size), size[3], faults) as found:
-            yield found
+    """A world of its own; what is beside ``empty`` with this process's number, so that statements stay compiled from one to the next."""
+    path = empty.with_name(f"{os.getpid()}.sqlite")
+    for old in empty.parent.glob(f"{path.name}*"):
+        old.unlink()
+    shutil.copy(empty, path)
+    with world(str(path), *plan(*size), size[3], faults) as found:
+        yield found
 
 
-sizes = st.tuples(st.integers(4, 9), st.integers(1, 4), st.integers(2, 4), st.integers(0, 10_000))
-
-
-@settings(max_examples=EXAMPLES, deadline=None)
-@given(sizes)
-def test_controllers_that_live_get_the_release_everywhere_in_the_waves_of_the_plan(empty: Path, size: tuple[int, int, int, int]) -> None:
+def get_everywhere(empty: Path, size: tuple[int, int, int, int]) -> None:
     with new_world(empty, size) as found:
         found.run()
         check(found)
@@ -118,14 +122,10 @@ def test_controllers_that_live_get_the_release_everywhere_in_the_waves_of_the_pl
         assert len(found.last) == 1
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
-@given(sizes, st.data())
-def test_a_bad_wave_is_taken_back_by_all_of_them_the_last_wave_first(
-    empty: Path, size: tuple[int, int, int, int], data: st.DataObject
-) -> None:
+def take_back(empty: Path, size: tuple[int, int, int, int], choose: Callable[[list[int]], int]) -> None:
     with new_world(empty, size) as found:
         waves = {target.wave for target in found.journal.targets(found.deployment)}
-        bad = data.draw(st.sampled_from(sorted(waves)))
+        bad = choose(sorted(waves))
         found.bad_waves = {bad}
         found.run()
         check(found)
@@ -137,16 +137,7 @@ def test_a_bad_wave_is_taken_back_by_all_of_them_the_last_wave_first(
         assert len(found.last) == 1
 
 
-faults = st.lists(
-    st.builds(Fault, st.integers(0, 3), st.integers(1, 60), st.one_of(st.none(), st.floats(30, 3000))), min_size=1, max_size=3
-)
-
-
-@settings(max_examples=EXAMPLES, deadline=None)
-@given(sizes, faults)
-def test_who_is_killed_or_sleeps_through_its_lease_changes_nothing_behind_the_others_backs(
-    empty: Path, size: tuple[int, int, int, int], struck: list[Fault]
-) -> None:
+def survive(empty: Path, size: tuple[int, int, int, int], struck: Sequence[Fault]) -> None:
     with new_world(empty, size, struck) as found:
         found.run()
         check(found)
@@ -160,6 +151,58 @@ def test_who_is_killed_or_sleeps_through_its_lease_changes_nothing_behind_the_ot
                 found.run(launch)
                 check(found)
         assert found.journal.deployment(found.deployment).state == "completed", found.ended
+
+
+sizes = st.tuples(st.integers(4, 9), st.integers(1, 4), st.integers(2, 4), st.integers(0, 10_000))
+faults = st.lists(
+    st.builds(Fault, st.integers(0, 3), st.integers(1, 60), st.one_of(st.none(), st.floats(30, 3000))), min_size=1, max_size=3
+)
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(sizes)
+def test_controllers_that_live_get_the_release_everywhere_in_the_waves_of_the_plan(empty: Path, size: tuple[int, int, int, int]) -> None:
+    get_everywhere(empty, size)
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(sizes, st.data())
+def test_a_bad_wave_is_taken_back_by_all_of_them_the_last_wave_first(
+    empty: Path, size: tuple[int, int, int, int], data: st.DataObject
+) -> None:
+    take_back(empty, size, lambda waves: data.draw(st.sampled_from(waves)))
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(sizes, faults)
+def test_who_is_killed_or_sleeps_through_its_lease_changes_nothing_behind_the_others_backs(
+    empty: Path, size: tuple[int, int, int, int], struck: list[Fault]
+) -> None:
+    survive(empty, size, struck)
+
+
+def interleave(empty: Path, seed: int) -> str:
+    """One interleaving, a good, a bad or a struck one; what was wrong with it."""
+    chance = random.Random(seed)  # noqa: S311 - the same ones each time
+    size = (chance.randint(4, 9), chance.randint(1, 4), chance.randint(2, 4), seed)
+    number = chance.randint(1, 3)
+    struck = [Fault(chance.randint(0, 3), chance.randint(1, 60), chance.choice([None, chance.uniform(30, 3000)])) for _one in range(number)]
+    try:
+        (get_everywhere, partial(take_back, choose=chance.choice), partial(survive, struck=struck))[seed % 3](empty, size)
+    except Exception as error:
+        return f"seed {seed}: {type(error).__name__}: {error}"
+    return ""
+
+
+def test_a_thousand_interleavings() -> None:
+    """Each process of the pool goes on with one connection and with statements that are compiled, in memory: a third of the time."""
+    with TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
+        path = Path(folder) / "empty.sqlite"
+        with Cmdb.open(str(path), create=True):
+            pass
+        with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("fork"), gc.freeze) as pool:
+            said = list(pool.map(partial(interleave, path), range(INTERLEAVINGS), chunksize=10))
+    assert [wrong for wrong in said if wrong] == []
 
 
 HOSTS = [["web1", "web2"], ["web3"]]

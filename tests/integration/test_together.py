@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -217,6 +218,40 @@ def test_a_host_whose_disk_is_full_at_the_instant_keeps_what_it_had(running: Fle
     assert set(running.served().values()) == {"7612.0"}
 
 
+def test_a_host_whose_disk_is_read_only_at_the_instant_keeps_what_it_had(running: Fleet) -> None:
+    """The others switch. What it did can't be found out as long as its home can't be written, and then it comes in by the same command."""
+    running.write_policy(rollout={**ROLLOUT, "budget": {"wave": 0, "total": 0}, "together": {**TOGETHER, "lead_seconds": 20}})
+    rfc, before = prepare(running, 7613), running.served()["web2"]
+    home = "/opt/tidegate/hello"
+    with futures.ThreadPoolExecutor(1) as pool:
+        deploy = pool.submit(play, running, rfc, succeeds=False)
+        wait_until(lambda: "instant" in running.run_on("web2", f"ls {home}").split())
+        running.run_on("web2", f"mount --bind {home} {home} && mount -o remount,bind,ro {home}")
+        said = deploy.result()
+    try:
+        assert "Read-only file system; check the permissions and the file system" in said
+        assert running.host_states("CHG7613") == {"web1": "active", "web2": "lost", "web3": "active"}
+        assert running.served() == {**dict.fromkeys(running.hosts, "7613.0"), "web2": before}
+        assert running.state("CHG7613") == "held"
+        assert recorded(running)["web2"] == before
+        why = json.loads(running.run_on("web2", f"cat {home}/armed"))["answer"]["detail"]
+        assert why == f"nothing can be written to {home} (Read-only file system); mend the file system"
+    finally:
+        running.run_on("web2", f"umount {home}")
+    play(running, rfc)
+    running.write_policy(rollout=ROLLOUT)
+    assert set(running.served().values()) == {"7613.0"}
+    assert set(recorded(running).values()) == {"7613.0"}
+
+
+def recorded(fleet: Fleet) -> dict[str, str]:
+    """The version of the release on each host by the CMDB."""
+    query = (
+        "select ci.name, installation.version from installation join ci on ci.id = installation.ci_id where installation.release = 'hello'"
+    )
+    return dict(fleet.rows(query))
+
+
 def test_hosts_that_were_told_switch_without_the_controller_and_the_same_command_goes_on(running: Fleet) -> None:
     rfc = prepare(running, 7604)
     deploy = running.command("tidegate.release.deploy", {"tidegate_rfc": rfc})
@@ -226,3 +261,51 @@ def test_hosts_that_were_told_switch_without_the_controller_and_the_same_command
     play(running, rfc)
     assert running.state("CHG7604") == "completed"
     assert len(running.rows("select 1 from journal where event = 'fire' and deployment_id = (select max(id) from deployment)")) == 1
+
+
+def reboot(fleet: Fleet, host: str) -> None:
+    """All that runs on a host ends at once, the connections too, and what begins then is of another boot."""
+    boot = "uuid >/run/boot; mount --bind /run/boot"
+    with contextlib.suppress(subprocess.CalledProcessError):
+        fleet.run_on(host, f"cat /proc/sys/kernel/random/{boot} /proc/sys/kernel/random/boot_id; kill -KILL -1")
+
+    def up() -> bool:
+        with contextlib.suppress(subprocess.CalledProcessError):
+            return bool(fleet.run_on(host, "true") == "")
+        return False
+
+    wait_until(up)
+
+
+def test_a_host_that_reboots_is_late_before_its_switch_and_stays_on_what_it_runs_behind_it(running: Fleet) -> None:
+    """web2 does between arming and the word, web3 between the word and the instant, which ends the line over which it is asked what it did,
+    and web1 before it is confirmed."""
+    hooks = {"prepare": {"command": ["bin/prepare"], "timeout": 30}, "stop": QUICK["hooks"]["stop"]}
+    folder = running.release("7614.0", hooks=hooks, health=[{"name": "is there", "command": ["true"], "timeout": 5}])
+    (folder / "payload" / "bin" / "prepare").write_text('#!/bin/sh\n[ "$(hostname)" != web1 ] || sleep 12\n')
+    (folder / "payload" / "bin" / "prepare").chmod(0o755)
+    rfc = str(running.rfc("CHG7614", "7614.0", running.archive_folder(folder)))
+    together = {**TOGETHER, "lead_seconds": 20}
+    running.write_policy(rollout={**ROLLOUT, "budget": {"wave": 2, "total": 2}, "stable": 15, "confirm_minutes": 2, "together": together})
+    home = "/opt/tidegate/hello"
+    before = dict.fromkeys(running.hosts, running.run_on("web1", f"readlink {home}/current"))
+    with futures.ThreadPoolExecutor(1) as pool:
+        deploy = pool.submit(play, running, rfc, succeeds=False)
+        wait_until(lambda: "armed" in running.run_on("web2", f"ls {home}").split())
+        reboot(running, "web2")
+        wait_until(lambda: "instant" in running.run_on("web3", f"ls {home}").split())
+        reboot(running, "web3")
+        wait_until(lambda: "7614.0" in running.run_on("web1", f"readlink {home}/current"))
+        wait_until(lambda: '"started"' in running.run_on("web1", f"tail -n 1 {home}/log.jsonl"))
+        reboot(running, "web1")
+        said = deploy.result()
+    assert "it did not switch at the instant: it is not armed any more" in said
+    assert running.host_states("CHG7614") == {"web1": "active", "web2": "failed", "web3": "lost"}
+    assert running.state("CHG7614") == "held"
+    live = {host: running.run_on(host, f"readlink {home}/current") for host in running.hosts}
+    assert live == {**before, "web1": live["web1"]}
+    assert "7614.0" in live["web1"]
+    assert "guard" not in running.run_on("web1", f"ls {home}").split()
+    play(running, rfc)
+    running.write_policy(rollout=ROLLOUT)
+    assert set(running.host_states("CHG7614").values()) == {"active"}

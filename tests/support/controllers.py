@@ -26,6 +26,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.steps import slic
 
 _D, _H = DeploymentState, HostState
 PATIENCE = 300.0
+_WORKS = 8  # how often one that has something to do gets its turn for one that looks whether it still waits
 RFC = "CHG0001"
 
 
@@ -72,6 +73,7 @@ class World:
         self.last: list[int] = []
         self.failures: list[str] = []
         self.ended: dict[int, str] = {}
+        self.waiting: set[int] = set()
         self._turns: dict[int, threading.Semaphore] = {}
         self._asleep: dict[int, datetime] = {}
         self._back = threading.Semaphore(0)
@@ -79,7 +81,7 @@ class World:
     def run(self, launch: str = "") -> None:
         """Let all controllers run to their ends; ``launch`` tells those of one launch from those of another."""
         self._turns = {number: threading.Semaphore(0) for number in self.own}
-        self.ended = {}
+        self.ended, self.waiting = {}, set()
         threads = [threading.Thread(target=self._controller, args=(number, launch), daemon=True) for number in self.own]
         for thread in threads:
             thread.start()
@@ -91,7 +93,8 @@ class World:
             if not able:
                 self.now = min(self._asleep[number] for number in waiting)
                 continue
-            self._turns[self.random.choice(able)].release()
+            weights = [1 if number in self.waiting else _WORKS for number in able]
+            self._turns[self.random.choices(able, weights)[0]].release()
             self._back.acquire()
         else:
             self.failures.append(f"the controllers {sorted(set(self._turns) - set(self.ended))} wait for ever")
@@ -119,6 +122,7 @@ class World:
             self._asleep[number] = self.now + timedelta(seconds=fault.seconds)
         self._back.release()
         self._turns[number].acquire()
+        self.waiting.discard(number)
 
 
 class Controller:
@@ -140,6 +144,7 @@ class Controller:
         return self.world.now.timestamp()
 
     def _sleep(self, _seconds: float) -> None:
+        self.world.waiting.add(self.number)
         self.world.now += timedelta(seconds=self.world.pause)
 
     def deploy(self) -> None:

@@ -5,15 +5,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.tidegate.release.plugins.module_utils import beside, instant
 from ansible_collections.tidegate.release.plugins.module_utils.activation import back_out
+from ansible_collections.tidegate.release.plugins.module_utils.home_log import HomeLog
 from ansible_collections.tidegate.release.plugins.module_utils.instant import await_switch
 from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError
 from ansible_collections.tidegate.release.plugins.module_utils.release_hooks import Terms
@@ -21,6 +24,7 @@ from bed import HOOKS, Host, package
 from waiting import wait_until
 
 ONE, TWO = package("1.0"), package("2.0")
+QUIET = {"name": "true", "command": ["true"], "timeout": 5}
 AHEAD = 0.2
 
 
@@ -143,6 +147,104 @@ def test_who_is_not_confirmed_goes_back_when_its_time_after_the_instant_is_over(
     assert armed.confirm(TWO, ONE)["unconfirmed"] is True
 
 
+@pytest.fixture
+def poised(armed: Host, monkeypatch: pytest.MonkeyPatch) -> Host:
+    """The host has been told an instant, has got ready for it, and looks at nothing any more until it is there."""
+    monkeypatch.setattr(instant, "_POISED", 60)
+    monkeypatch.setattr(instant, "_FINE", 60)
+    armed.arm(TWO, ONE)
+    tell(armed, 2)
+    wait_until(lambda: "begins" in said(armed))
+    assert armed.live == "1.0"
+    return armed
+
+
+def test_what_is_got_ready_before_the_instant_is_left_by_a_kill_and_is_no_change(poised: Host) -> None:
+    assert (poised.home.path / ".current.new").is_symlink()
+    os.kill(int(said(poised)["group"]), signal.SIGKILL)
+    wait_until(lambda: not beside.alive(poised.home.armed))
+    not_switched(poised, "what waited there for the instant is gone")
+    assert poised.activate(TWO, ONE)["state"] == "active"
+
+
+def test_one_that_is_disarmed_at_the_last_moment_does_not_begin(poised: Host) -> None:
+    poised.home.armed.unlink()
+    with poised.home.locked(30):  # which who waits has to the end
+        pass
+    assert unchanged(poised)
+
+
+@pytest.mark.parametrize("by", [-3600, 3600])
+def test_a_clock_that_is_stepped_at_the_last_moment_disarms(host: Host, monkeypatch: pytest.MonkeyPatch, by: int) -> None:
+    real, flag = time.time, host.root / "stepped"
+    monkeypatch.setattr(instant, "_POISED", 60)
+    monkeypatch.setattr(instant, "_FINE", 60)
+    monkeypatch.setattr(instant, "_AHEAD", AHEAD)
+    monkeypatch.setattr(time, "time", lambda: real() + (by if flag.exists() else 0))
+    host.deploy(ONE)
+    host.stage(TWO)
+    host.arm(TWO, ONE)
+    tell(host, 2)
+    wait_until(lambda: "begins" in said(host))
+    flag.touch()
+    wait_until(lambda: said(host).get("why"))
+    flag.unlink()
+    not_switched(host, f"its clock was stepped by {by:+d}")
+
+
+def test_one_whose_log_can_not_be_written_at_the_instant_does_not_begin(armed: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = HomeLog.append
+
+    def append(home: HomeLog, event: str, *about: Any, **data: Any) -> None:
+        if event == "activating":
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        real(home, event, *about, **data)
+
+    monkeypatch.setattr(HomeLog, "append", append)
+    armed.arm(TWO, ONE)
+    tell(armed, 2 * AHEAD)
+    wait_until(lambda: said(armed).get("why"))
+    not_switched(armed, f"{armed.home.path}: Read-only file system; mend the host")
+
+
+def test_what_it_runs_at_the_instant_does_not_go_before_others_as_it_does(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(instant, "_AHEAD", AHEAD)
+    host.terms = Terms(60, 30)
+    policy = b'#!/bin/sh\ncut -d" " -f41 /proc/$$/stat >>"$TIDEGATE_STATE/policies"\n'
+    one, two = (package(version, {"bin/start": policy, "bin/stop": policy}, health=[QUIET]) for version in ("1.0", "2.0"))
+    host.deploy(one)
+    host.stage(two)
+    host.arm(two, one)
+    tell(host, 2 * AHEAD)
+    assert host.collect(two, one)["state"] == "started"
+    assert (host.home.state / "policies").read_text().split() == ["0", "0", "0"]
+
+
+@pytest.mark.parametrize("until", ["flip", "hook"])
+def test_it_goes_first_until_the_flip_or_the_first_hook(host: Host, until: str) -> None:
+    host.deploy(ONE)
+    host.stage(TWO)
+    home = host.home
+    target = home.find(TWO.digest)
+    assert target is not None
+    own = os.sched_getscheduler(0)
+    rights = dict(line.split(":\t") for line in Path("/proc/self/status").read_text().splitlines())["CapEff"]
+    may = int(rights, 16) >> 23 & 1  # CAP_SYS_NICE, which root does not have in every container
+    try:
+        home.poise(target)
+        home.go_first()
+        policy = os.sched_getscheduler(0)
+        if until == "flip":
+            home.flip(target)
+        else:
+            with home.running_hook("stop"):
+                pass
+        assert os.sched_getscheduler(0) == own | policy & os.SCHED_RESET_ON_FORK
+        assert policy == (os.SCHED_FIFO | os.SCHED_RESET_ON_FORK if may else own)
+    finally:
+        os.sched_setscheduler(0, own, os.sched_param(0))
+
+
 def test_a_clock_that_is_stepped_disarms(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.deploy(ONE)
     host.stage(TWO)
@@ -215,7 +317,7 @@ def test_a_switch_that_has_begun_is_waited_for_however_long_it_takes(host: Host,
     host.stage(slow)
     host.arm(slow, ONE)
     tell(host, 2 * AHEAD)
-    wait_until(lambda: "begun" in said(host))
+    wait_until(lambda: "begins" in said(host))
     await_switch(host.home, -60)
     assert "answer" in said(host)
     assert host.collect(slow, ONE)["state"] == "started"
