@@ -28,6 +28,7 @@ LONG = (
 THOROUGH = {
     "test_role_kill_matrix.py": r"\[(drain|check)-|\[restore-controller|\[back_out-",
     "test_resume.py": r"\[(planned-|staging_decided--0|staged-web2|activating-web(1-b|3)|started-web3|active-|failed-|decided--b)",
+    "test_firmware_kills.py": r"-(?!7\])\d+\]$",
     "test_fwupd.py": r"\[goal(1|6|7|10|12)-",
     "test_metrics.py": r"\[9\]",
     "test_late_journal.py": "postgresql",
