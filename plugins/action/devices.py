@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ansible.errors import AnsibleError
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.interrupt import interrupted
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.output import announce
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.switch import SwitchAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
@@ -53,6 +54,9 @@ class ActionModule(SwitchAction):
         return found
 
     def _visit(self, journal: Journal, deployment: Deployment, host: str, access: Mapping[str, str]) -> dict[str, Any]:
+        stop = interrupted()
+        if stop:  # since the wave was begun: those beyond the first 64 wait for these
+            return self.not_begun(stop)
         one = copy.copy(self)
         one._host, one.options = host, {**self.options, **access}
         try:

@@ -203,3 +203,19 @@ def test_who_is_named_has_to_be_there(journal: FirmwareJournal, cmdb: Cmdb) -> N
     journal.refuse_misnamed("c")
     give(journal, run, "c")
     assert journal.look_at_turn(run, "a", NOW).decision is TurnDecision.WAIT
+
+
+def test_machines_are_done_together_where_each_that_is_left_has_a_bmc(cmdb: Cmdb, journal: FirmwareJournal) -> None:
+    begin(journal, "CHG1", ["c"], ["a", "b"])
+    assert journal.batches("CHG1", "activate-devices") == []
+    bmc = {"redfish": "https://bmc"}
+    cmdb.put_cis([{"name": name, "attributes": bmc} for name in ("a", "c")], "test")
+    assert journal.batches("CHG1", "activate-devices") == []
+    cmdb.put_cis([{"name": "b", "attributes": bmc}], "test")
+    assert journal.batches("CHG1", "activate-devices") == journal.batches("CHG1", "activate") == [["c"], ["a", "b"]]
+
+
+def test_software_is_no_matter_of_bmcs(cmdb: Cmdb, journal: FirmwareJournal) -> None:
+    cmdb.put_cis([{"name": "c", "attributes": {"redfish": "https://bmc"}}], "test")
+    begin(journal, "CHG1", ["c"], firmware=False)
+    assert journal.batches("CHG1", "activate-devices") == []
