@@ -16,6 +16,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.actions.output im
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.switch import SwitchAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Deployment
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.firmware_journal import FirmwareJournal, SharedFirmwareJournal
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
 
 _AT_ONCE = 64
@@ -28,16 +29,16 @@ class ActionModule(SwitchAction):
     module = "devices"
     per_host = False
 
-    def visit(self, journal: Journal, deployment: Deployment) -> dict[str, Any]:
+    def visit(self, _journal: Journal, deployment: Deployment) -> dict[str, Any]:
         self.step, hosts = self.options["step"], [str(host) for host in self._task_vars["ansible_play_batch"]]
         ways = {str(ci["name"]): ci["attributes"].get("redfish") for ci in self._cmdb.cis(hosts)}
         others = [host for host in hosts if not ways.get(host)]
         if not deployment.rollout.firmware or others:
             what = f"{others[0]} has no attribute redfish" if others else f"{deployment.label} is no release of firmware"
             raise TidegateError(f"{what}; use tidegate.release.{self.step} for these hosts")
-        access = self._access(hosts)
+        access, self._shared = self._access(hosts), SharedFirmwareJournal(self._cmdb)
         with ThreadPoolExecutor(min(len(hosts), _AT_ONCE), "device") as pool:
-            results = dict(zip(hosts, pool.map(lambda host: self._visit(journal, deployment, host, access[host]), hosts), strict=True))
+            results = dict(zip(hosts, pool.map(lambda host: self._visit(deployment, host, access[host]), hosts), strict=True))
         visited = {host: result for host, result in results.items() if not result.get("skipped")}
         bad = [f"{host}: {result['msg']}" for host, result in visited.items() if result.get("failed")]
         stopped = next((str(result["msg"]) for result in results.values() if result.get("skip_reason")), "")
@@ -53,17 +54,21 @@ class ActionModule(SwitchAction):
             found["msg"] = stopped
         return found
 
-    def _visit(self, journal: Journal, deployment: Deployment, host: str, access: Mapping[str, str]) -> dict[str, Any]:
+    def firmware_journal(self) -> FirmwareJournal:
+        """See :class:`HostAction`: one for all of them."""
+        return self._shared
+
+    def _visit(self, deployment: Deployment, host: str, access: Mapping[str, str]) -> dict[str, Any]:
         stop = interrupted()
         if stop:  # since the wave was begun: those beyond the first 64 wait for these
             return self.not_begun(stop)
         one = copy.copy(self)
         one._host, one.options = host, {**self.options, **access}
         try:
-            return one._switch_device(journal, deployment)
+            return one._switch_device(self._shared, deployment)
         except TidegateError as error:  # nothing more is done there, and the journal has how far it got
             detail = str(error)
-            return {"failed": True, "msg": detail, "state": str(journal.target(self._run, host).state), "progress": {"detail": detail}}
+            return {"failed": True, "msg": detail, "state": str(self._shared.target(self._run, host).state), "progress": {"detail": detail}}
 
     def _access(self, hosts: list[str]) -> dict[str, dict[str, str]]:
         """Who we are to the BMC of each host: by its own variables, unless that is said for all of them, by the task or the play."""

@@ -57,15 +57,16 @@ class Wave:
         action._task, action._run, action._host = SimpleNamespace(args={}), None, "srv1"
         cis = [{"name": host, "attributes": {"redfish": ways[host]} if host in ways else {}} for host in HOSTS]
         action._cmdb = SimpleNamespace(cis=lambda _names: cis)
-        journal: Any = SimpleNamespace(target=lambda _run, _host: SimpleNamespace(state="activating"))
         deployment: Any = SimpleNamespace(label="CHG1#1", rollout=SimpleNamespace(firmware=firmware))
-        return dict(action.visit(journal, deployment))
+        return dict(action.visit(None, deployment))
 
 
 @pytest.fixture
 def wave(monkeypatch: pytest.MonkeyPatch) -> Wave:
     made = Wave()
     monkeypatch.setattr(devices, "interrupted", lambda: made.stop)
+    journal = SimpleNamespace(target=lambda _run, _host: SimpleNamespace(state="activating"))
+    monkeypatch.setattr(devices, "SharedFirmwareJournal", lambda _cmdb: journal)
     return made
 
 
