@@ -256,9 +256,11 @@ class Bmc:
         """The address of what the root of the service names."""
         if self._client is None and self._root is None:
             self._within(_LIMIT, self._begin)
-        if self._root is None:
+        found = _link(self._root or {}, name)
+        if not found:  # some say less to who has no session
             self._root = self._get("/redfish/v1/")
-        return _link(self._root, name)
+            found = _link(self._root, name)
+        return found
 
     def _update_service(self) -> Mapping[str, Any]:
         address = self._at_root("UpdateService")
