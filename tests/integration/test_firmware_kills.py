@@ -34,7 +34,7 @@ MOMENTS = 20
 SECONDS = 0.2  # from the first to the last of them, behind the note of the step
 NUMBERS = itertools.count(1)
 PROCEED = GateDecision("proceed", "because")
-MINUTES = {"transfer": 1, "silence": 1, "restart": 1}  # a busy machine is not what is looked for
+MINUTES = {"transfer": 1, "silence": 0.05, "restart": 0.05}  # which a restart that was noted is waited for, whether or not it was ordered
 
 
 @pytest.fixture(scope="module")
