@@ -21,8 +21,9 @@ author:
 options:
   _terms:
     description: The step, one of V(stage), V(activate) and V(backout); V(activate-together) and V(backout-together) where the hosts of a
-      wave are switched at one instant; for a release with a role of its own V(activate-by-role) and
-      V(backout-by-role), and V(migrate) and V(reverse), which one host is visited for.
+      wave are switched at one instant; V(activate-devices) for a release of firmware, where each host that is left has a BMC; for a
+      release with a role of its own V(activate-by-role) and V(backout-by-role), and V(migrate) and V(reverse), which one host is visited
+      for.
     type: list
     elements: str
     required: true
@@ -78,7 +79,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy 
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
-from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
+from ansible_collections.tidegate.release.plugins.plugin_utils.libs import lacking, require
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import rfc_number
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
@@ -87,6 +88,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.settings import l
 
 _ACTIONS = {
     "activate": ("activate", "soak", "confirm", "gate"),
+    "activate-devices": ("devices", "soak", "gate"),
     "activate-together": ("arm", "instant", "fire", "collect", "soak", "confirm", "gate"),
     "backout-together": ("arm", "instant", "fire", "backout"),
     "activate-by-role": ("apply", "gate"),
@@ -125,7 +127,7 @@ class LookupModule(VariableOptions, LookupBase):
                     deployment = journal.as_driven_by(latest, holder) or latest
                     _prepare(terms[0], deployment.rollout.firmware)
                     if not deployment.rollout.role or terms[0] == "stage":
-                        rehearse(cmdb, deployment, terms[0].removesuffix("-together"), batches[0][0], utc_now())
+                        rehearse(cmdb, deployment, terms[0].partition("-")[0], batches[0][0], utc_now())
         except TidegateError as error:
             end_run(error)
         kept = ([host for host in batch if host in known] for batch in batches)
@@ -142,6 +144,7 @@ def _prepare(step: str, firmware: bool) -> None:
         argument_spec(action)
     if firmware:
         poll_less(devices=True)
+        lacking("firmware")
         for module in _OF_FIRMWARE:
             import_module(f"ansible_collections.tidegate.release.plugins.plugin_utils.{module}")
     host_program().pack()

@@ -29,6 +29,7 @@ THOROUGH = {
     "test_role_kill_matrix.py": r"\[(drain|check)-|\[restore-controller|\[back_out-|\[activate-controller|failed_in_its_last_wave",
     "test_resume.py": r"\[(planned-|staging_decided-|staged-web2|activating-web(1-b|2|3)|started-|active-|failed-|decided--(b|0.01-main)"
     r"|backing_out-web1-0.3|backed_out-|15-backout)",
+    "test_firmware_kills.py": r"-(?!7\])\d+\]$",
     "test_fwupd.py": r"\[goal(1|6|7|10|12)-",
     "test_metrics.py": r"\[(9|19)\]",
     "test_cmdb_model.py": r"two_users\S*\[sqlite|(retired|team_sets|stale|impact)\S*\[postgresql",

@@ -36,7 +36,8 @@ class Rack:
     """Machines with a BMC each, a library and a CMDB."""
 
     def __init__(self, path: Path, machines: dict[str, Bmc], authority: Path, minutes: Mapping[str, float] = MINUTES) -> None:
-        self.path, self.machines, self._authority, self._minutes = path, machines, authority, dict(minutes)
+        self.path, self.machines, self._minutes = path, machines, dict(minutes)
+        self.authority = str(authority)  # the file of whoever has signed the certificates of the machines
         self.said = ""
         self.settings: dict[str, str] = {}  # variables of the environment that Ansible gets
         (path / "cmdb.yml").write_text(
@@ -125,7 +126,7 @@ class Rack:
         return {
             **os.environ,
             **{f"TIDEGATE_{name}": str(self.path / file) for name, file in own.items()},
-            "REQUESTS_CA_BUNDLE": str(self._authority),
+            "REQUESTS_CA_BUNDLE": self.authority,
             "ANSIBLE_LOG_PATH": str(self.path / "ansible.log"),
             "ANSIBLE_NOCOLOR": "1",
             **self.settings,

@@ -25,7 +25,7 @@ HOST_STEPS: Mapping[str, tuple[str, str, str, str]] = {
 }
 # A step that looks again at the hosts of another: it counts them anew and does not begin a line of its own.
 AGAIN: Mapping[str, str] = {"confirm": "activate"}
-STEPS = frozenset({*HOST_STEPS, "soak", "instant", "collect", "apply", "clear", "plan", "gate", "conclude", "report"})
+STEPS = frozenset({*HOST_STEPS, "soak", "instant", "collect", "apply", "devices", "clear", "plan", "gate", "conclude", "report"})
 _GOOD = frozenset(states[0] for states in HOST_STEPS.values())
 _NAMED = 20  # hosts that a line of a log names of each state
 _WORDS = {"stage_failed": "failed", "backed_out": "backed out", "back_out": "back out", "backout": "back out"}

@@ -460,13 +460,17 @@ class Deployments:
         ``activate-together`` is the second of a deployment whose hosts are switched at one instant. ``backout-together`` is what can go
         back so, before the rest does by ``backout``.
 
+        ``activate-devices`` is ``activate`` for a release of firmware, as long as each of these hosts has a BMC.
+
         ``activate-by-role`` and ``backout-by-role`` are these steps of a release whose own role does them, ``migrate`` and ``reverse`` what
         that does to data, by one host. Empty when the deployment is not at that step: the play that asks has nothing to do.
         """
         current = self.latest(rfc)
         if current is None:
             return []
-        found = self._batches(current, step)
+        found = self._batches(current, step.removesuffix("-devices"))
+        if step == "activate-devices" and not (current.rollout.firmware and self._have_bmcs(found)):
+            return []
         if current.holder != SEVERAL or not found:
             return found
         if step == "backout-together":  # each controller brings back its own hosts, wave by wave
@@ -474,6 +478,9 @@ class Deployments:
         mine = self.as_driven_by(current, holder) if holder else None
         own = {target.host for target in self.targets(current.id) if mine is not None and target.controller == mine.token}
         return [batch for batch in ([host for host in hosts if host in own] for hosts in found) if batch]
+
+    def _have_bmcs(self, batches: Iterable[Iterable[str]]) -> bool:
+        return all(ci["attributes"].get("redfish") for ci in self._cmdb.cis(host for batch in batches for host in batch))
 
     def _batches(self, current: Deployment, step: str) -> list[list[str]]:
         if step in ("migrate", "reverse"):

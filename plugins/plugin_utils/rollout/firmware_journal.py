@@ -8,12 +8,17 @@ What is redundant has firmware one at a time: the transaction that writes ahead 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections import deque
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from ..cmdb.schema import may_need_a_person
+from ..cmdb.store import Cmdb
+from ..errors import TidegateError
 from ..firmware.device import DeviceError, DeviceIdentity
 from . import redundancy
 from .deployments import Run, Target, deployment_of
@@ -129,9 +134,19 @@ class FirmwareJournal(Journal):
 
     def note_step(self, run: Run, host: str, step: str, about: Mapping[str, Any], now: datetime) -> None:
         """Write ahead that the device of ``host`` is about to go through a step."""
+        self.note_steps(run, [(host, {"step": step, **about})], now)
+
+    def note_steps(self, run: Run, steps: Sequence[tuple[str, Mapping[str, Any]]], now: datetime) -> None:
+        """Write ahead, in one transaction, that the devices of hosts are about to go through a step each; all of them or none."""
+        h = self._t.deployment_host.c
         with self._writing(run, now) as (connection, deployment):
-            target = self._target(connection, deployment.id, host)
-            self._append(connection, deployment.id, now, FIRMWARE_STEP, host, target.wave, {"step": step, **about})
+            mine = (h.deployment_id == deployment.id, h.host.in_([host for host, _about in steps]))
+            waves = {row.host: row.wave for row in connection.execute(sa.select(h.host, h.wave).where(*mine))}
+            rows = [
+                {"deployment_id": deployment.id, "at": now, "event": FIRMWARE_STEP, "host": host, "wave": waves[host], "data": dict(about)}
+                for host, about in steps
+            ]
+            connection.execute(self._t.journal.insert(), rows)
 
     def note_read(self, run: Run, host: str, unit: DeviceIdentity, versions: Mapping[str, str], now: datetime, runs: str = "") -> None:
         """Write what the device of ``host`` said to run, by component: to the journal, its CI and its unit in the hardware storage.
@@ -159,3 +174,65 @@ class FirmwareJournal(Journal):
         with self._cmdb.read() as connection:
             rows = connection.execute(sa.select(j.data).where(*mine).order_by(j.seq))
             return [(str(row.data["step"]), row.data) for row in rows]
+
+
+@dataclass
+class _Note:
+    """A step of a host's device that is to be noted. ``error``: why it could not be."""
+
+    host: str
+    about: Mapping[str, Any]
+    noted: bool = False
+    error: TidegateError | None = None
+
+
+class SharedFirmwareJournal(FirmwareJournal):
+    """The same for many threads, which write one after the other: steps that several want to note meanwhile are one transaction.
+
+    Each goes on when its own step is committed, as it does with a journal of its own.
+    """
+
+    def __init__(self, cmdb: Cmdb) -> None:
+        super().__init__(cmdb)
+        self._turns = threading.Lock()
+        self._waiting: deque[_Note] = deque()  # whose appends and pops are each one step for all threads
+
+    def note_step(self, run: Run, host: str, step: str, about: Mapping[str, Any], now: datetime) -> None:
+        """See :meth:`FirmwareJournal.note_step`."""
+        mine = _Note(host, {"step": step, **about})
+        self._waiting.append(mine)
+        with self._turns:
+            if not mine.noted:  # nobody has taken it along
+                taken = []
+                while self._waiting:
+                    taken.append(self._waiting.popleft())
+                self._note_all(run, taken, now)
+        if mine.error is not None:
+            raise mine.error
+
+    def _note_all(self, run: Run, notes: Sequence[_Note], now: datetime) -> None:
+        try:
+            self.note_steps(run, [(note.host, note.about) for note in notes], now)
+        except TidegateError:
+            for note in notes:  # none is written: each hears what is wrong with its own
+                try:
+                    self.note_steps(run, [(note.host, note.about)], now)
+                except TidegateError as error:
+                    note.error = error
+        for note in notes:
+            note.noted = True
+
+    def take_turn(self, *given: Any, **more: Any) -> tuple[Target | None, Turn]:
+        """See :meth:`FirmwareJournal.take_turn`."""
+        with self._turns:
+            return super().take_turn(*given, **more)
+
+    def note_read(self, *given: Any, **more: Any) -> None:
+        """See :meth:`FirmwareJournal.note_read`."""
+        with self._turns:
+            super().note_read(*given, **more)
+
+    def activated(self, *given: Any, **more: Any) -> None:
+        """See :meth:`Journal.activated`."""
+        with self._turns:
+            super().activated(*given, **more)

@@ -136,6 +136,28 @@ def test_a_session_that_is_over_is_begun_anew(machine: Machine, fingerprint: str
     assert machine.sessions == {}
 
 
+@pytest.mark.parametrize("less", [b'{"Links": {}}', b'{"Links": {}, "Links": {}}'])
+def test_a_root_that_says_less_without_a_session_is_asked_again(machine: Machine, fingerprint: str, less: bytes) -> None:
+    roots = [less]
+    machine.answer_with = lambda path: roots.pop() if roots and not path else None
+    with Bmc(machine.access(fingerprint)) as device:
+        assert device.identity().serial == "SN0001"
+    assert roots == []
+
+
+def test_the_root_is_looked_at_once(machine: Machine, fingerprint: str) -> None:
+    with Bmc(machine.access(fingerprint)) as device:
+        device.identity()
+        device.tasks()
+    assert [path for _method, path in machine.requests if path.strip("/") == ROOT.strip("/")] == [f"{ROOT}/"]
+
+
+def test_authorities_that_can_not_be_read_are_said(machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "none.pem"))
+    assert "none.pem can't be read (No such file or directory); name their file in" in said(Bmc(machine.access()).identity)
+    assert machine.requests == []
+
+
 def test_the_library_writes_nothing_to_a_log(machine: Machine, fingerprint: str, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG), Bmc(machine.access(fingerprint)) as device:
         device.identity()

@@ -6,16 +6,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
-from ansible_collections.tidegate.release.plugins.plugin_utils.errors import StateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, StateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.firmware.device import DeviceError
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
-from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.firmware_journal import FirmwareJournal
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.firmware_journal import FirmwareJournal, SharedFirmwareJournal
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.gate import GateDecision
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout, Share
@@ -203,3 +204,48 @@ def test_who_is_named_has_to_be_there(journal: FirmwareJournal, cmdb: Cmdb) -> N
     journal.refuse_misnamed("c")
     give(journal, run, "c")
     assert journal.look_at_turn(run, "a", NOW).decision is TurnDecision.WAIT
+
+
+def test_machines_are_done_together_where_each_that_is_left_has_a_bmc(cmdb: Cmdb, journal: FirmwareJournal) -> None:
+    begin(journal, "CHG1", ["c"], ["a", "b"])
+    assert journal.batches("CHG1", "activate-devices") == []
+    bmc = {"redfish": "https://bmc"}
+    cmdb.put_cis([{"name": name, "attributes": bmc} for name in ("a", "c")], "test")
+    assert journal.batches("CHG1", "activate-devices") == []
+    cmdb.put_cis([{"name": "b", "attributes": bmc}], "test")
+    assert journal.batches("CHG1", "activate-devices") == journal.batches("CHG1", "activate") == [["c"], ["a", "b"]]
+
+
+def test_software_is_no_matter_of_bmcs(cmdb: Cmdb, journal: FirmwareJournal) -> None:
+    cmdb.put_cis([{"name": "c", "attributes": {"redfish": "https://bmc"}}], "test")
+    begin(journal, "CHG1", ["c"], firmware=False)
+    assert journal.batches("CHG1", "activate-devices") == []
+
+
+def test_steps_of_many_threads_are_committed_before_each_goes_on(cmdb: Cmdb, journal: FirmwareJournal) -> None:
+    run = begin(journal, "CHG1", ["a", "b", "c"])
+    shared = SharedFirmwareJournal(cmdb)
+
+    def note(number: int) -> bool:
+        host = "abc"[number % 3]
+        shared.note_step(run, host, str(number), {"component": "BIOS"}, NOW)
+        return str(number) in [step for step, _about in journal.steps(run, host)]
+
+    with ThreadPoolExecutor(16) as pool:
+        assert list(pool.map(note, range(60))) == [True] * 60
+    assert sorted(int(step) for host in "abc" for step, _about in journal.steps(run, host)) == list(range(60))
+
+
+def test_a_run_that_was_taken_over_notes_no_step_of_any_thread(cmdb: Cmdb, journal: FirmwareJournal) -> None:
+    run = begin(journal, "CHG1", ["a", "b", "c"])
+    shared = SharedFirmwareJournal(cmdb)
+    journal.take_over(run.deployment, Holder("bob", "other-machine", 4712, 99, "feedbeef"), NOW, ordered=True)
+
+    def note(host: str) -> str:
+        with pytest.raises(ConflictError) as error:
+            shared.note_step(run, host, "stage", {"component": "BIOS"}, NOW)
+        return str(error.value)
+
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(note, "abc")) == ["another controller has taken CHG1#1 over; this run must not go on"] * 3
+    assert journal.steps(run, "a") == []
