@@ -1,0 +1,153 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Each verb in check mode, as a job of AWX of the type "check" runs it, where it has something to do: it says what, and changes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import forked
+import pytest
+import yaml
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema import schema
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from documents import policy_of, simple_manifest, write_document
+from sites import Site
+
+PLAYBOOKS = {path.stem for path in (Path(__file__).parents[2] / "playbooks").glob("*.yml")}
+HEALTH = [{"name": "there", "command": ["/bin/true"], "timeout": 5}]
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A verb, what it is given, and what it says in the end; ``refused``: it ends with a documented refusal."""
+
+    verb: str
+    says: str
+    given: dict[str, Any] = field(default_factory=dict)
+    refused: bool = False
+    hosts: str = "all.yml"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """1.0 is live on two hosts, 2.0 is archived and has an RFC, 3.0 is a directory; a change owes a review, and a key is a person's."""
+    site = Site(tmp_path_factory.mktemp("site"), count=2)
+    site.up()
+    key = site.path / "carl.pem"
+    subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", str(key)], check=True, capture_output=True)
+    key.chmod(0o600)
+    public = subprocess.run(["openssl", "pkey", "-in", str(key), "-pubout"], check=True, capture_output=True, text=True).stdout
+    people = {"carl": {"roles": ["change-manager"], "keys": [{"public": public}]}}
+    rules = {"waivers": {"documentation": {"role": "change-manager"}}, "opinions": {"change-manager": {"quorum": 1, "minimum": 3}}}
+    rules |= {"approvals": {"normal": {"change-manager": 1}}, "emergency": {"review": 0}, "documentation": {"minor": ["README.md"]}}
+    write_document(site.path / "people.yml", policy_of(people=people, **rules))
+    for number, version in (("CHG0000401", "1.0"), ("CHG0000402", "2.0")):
+        site.rfc(number, version, site.archive(version, settings={}, hooks={}, health=HEALTH))
+    site.release("3.0", settings={}, hooks={}, health=HEALTH)
+    done = site.run("deploy", tidegate_rfc=str(site.path / "CHG0000401.yml"))
+    assert done.returncode == 0, done.stdout
+    with Cmdb.open(site.environment["TIDEGATE_CMDB"]) as cmdb, cmdb.begin() as connection:
+        now = datetime.now(UTC)
+        owed = {"rfc": "CHG0000401", "duty": "review", "release": "hello", "version": "1.0", "digest": "", "incurred": now, "due": now}
+        connection.execute(schema().debt.insert(), owed)
+    for host in site.hosts:
+        (site.path / "srv" / host).mkdir(parents=True)
+        (site.path / "srv" / host / "index.html").write_text("here\n")
+    poster = site.path / "poster"
+    poster.mkdir()
+    (poster / "README.md").write_text("# poster\n")
+    write_document(poster / "release.yml", simple_manifest(name="poster", version="1.0"))
+    new = yaml.safe_load((site.path / "all.yml").read_text())
+    new["all"]["hosts"]["web9"] = {}
+    write_document(site.path / "more.yml", new)
+    return site
+
+
+def tries(site: Site) -> list[Tried]:
+    there = {name: str(site.path / name) for name in ("CHG0000401.yml", "CHG0000402.yml", "people.yml", "carl.pem", "replica", "labs")}
+    key = {"tidegate_key": there["carl.pem"], "tidegate_policy": there["people.yml"]}
+    live, next_ = {"tidegate_rfc": there["CHG0000401.yml"]}, {"tidegate_rfc": there["CHG0000402.yml"]}
+    new = {name: str(site.path / "new" / name) for name in ("report", "clearance", "plan.html", "schedule.ics", "journal")}
+    about = {"tidegate_name": "hello", "tidegate_version": "2.0"}
+    report = {"tidegate_report": new["report"]}
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    return [
+        Tried("archive", "would", {"tidegate_release": str(site.path / "releases" / "3.0"), "tidegate_key": there["carl.pem"]}),
+        Tried("adopt", "would", {"tidegate_release": str(site.path / "poster"), "tidegate_path": str(site.path / "srv" / "web1")}),
+        Tried("approve", "would", {**next_, **key}),
+        Tried(
+            "waive",
+            "would",
+            {**next_, **key, "tidegate_control": "documentation", "tidegate_reason": "known", "tidegate_expires": tomorrow},
+        ),
+        Tried("opine", "would", {**about, **key, "tidegate_score": 4}),
+        Tried("settle", "would", {**key, "tidegate_number": "CHG0000401", "tidegate_duty": "review", "tidegate_note": "minutes"}),
+        Tried("write_off", "would", {**key, "tidegate_host": "web1", "tidegate_reason": "burnt"}),
+        Tried(
+            "swap", "no work order", {**live, "tidegate_host": "web1", "tidegate_slot": "PSU 1", "tidegate_new_serial": "S1"}, refused=True
+        ),
+        Tried("clear", "is cleared", {**next_, "tidegate_clearance": new["clearance"]}),
+        Tried("plan", "wave", {**next_, "tidegate_plan_file": new["plan.html"]}),
+        Tried("stage", "would", {**next_, **report}),
+        Tried("deploy", "would", {**next_, **report}),
+        Tried("backout", "would", {**live, **report, "tidegate_reason": "it is bad"}),
+        Tried("verify", "would", {**about, "tidegate_key": there["carl.pem"]}),
+        Tried("audit", "no difference"),
+        Tried("report", "would", report),
+        Tried("dsl_sync", "would", {"tidegate_dsl_to": there["replica"]}),
+        Tried("dsl_verify", "intact"),
+        Tried("import", "would", hosts="more.yml"),
+        Tried("schedule", "would", {"tidegate_rfcs": [there["CHG0000402.yml"]], "tidegate_schedule": new["schedule.ics"]}),
+        Tried("journal_archive", "would", {"tidegate_journal_archive": new["journal"], "tidegate_reason": "old"}),
+        Tried("stock", "no stock rule"),
+        Tried("lab", "changed=1", {"lab_path": there["labs"], "lab_hosts": ["one"], "lab_mode": "local"}),
+        Tried("cmdb_upgrade", "changed=0"),
+        Tried(
+            "awx",
+            "can't be reached",
+            {"tidegate_awx_image": "registry.example/ee:1", "tidegate_awx_scm_url": "https://git.example/r.git"},
+            refused=True,
+        ),
+    ]
+
+
+def everything(site: Site) -> dict[str, Any]:
+    """Each row of the CMDB, and each file of hosts, library, reports, replica and whatever else is there but what is Ansible's own."""
+    found = site.everything()
+    for root, folders, files in os.walk(site.path):
+        folders[:] = [name for name in folders if Path(root, name) not in (site.path / "tmp", site.path / "home" / ".ansible")]
+        for name in (*folders, *files):
+            path = Path(root, name)
+            if path.is_symlink():
+                found[str(path)] = os.readlink(path)
+            elif not name.startswith("cmdb.sqlite"):
+                found[str(path)] = path.stat().st_mode, path.is_dir() or hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
+
+
+def test_each_verb_says_in_check_mode_what_it_would_do_and_changes_nothing(site: Site) -> None:
+    complaints = []
+    assert {tried.verb for tried in tries(site)} == PLAYBOOKS
+    environment = site.environment | {"TIDEGATE_AWX_HOST": "http://127.0.0.1:1", "TIDEGATE_AWX_TOKEN": "t"}
+    for tried in tries(site):
+        before = everything(site)
+        command = ["ansible-playbook", f"tidegate.release.{tried.verb}", "--check", "-i", str(site.path / tried.hosts)]
+        command += ["-e", json.dumps({"tidegate_become": False, **tried.given})]
+        ran = forked.run(command, environment, site.path / "home", timeout=120)
+        said = " ".join(ran.stdout.split())
+        print(f"=== {tried.verb} {ran.returncode}\n{ran.stdout}")
+        after = everything(site)
+        complaints += [f"{tried.verb} changes {name}" for name in before.keys() | after.keys() if before.get(name) != after.get(name)]
+        if (ran.returncode != 0) != tried.refused or not re.search(tried.says, said) or "Traceback" in said or "undefined" in said:
+            complaints.append(f"{tried.verb} ends with {ran.returncode} and says {ran.stdout}")
+    assert not complaints, "\n".join(complaints)
