@@ -20,7 +20,10 @@ import pytest
 import yaml
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema import schema
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
-from documents import policy_of, simple_manifest, write_document
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout, Share
+from documents import DIGEST, policy_of, simple_manifest, write_document
 from sites import Site
 
 PLAYBOOKS = {path.stem for path in (Path(__file__).parents[2] / "playbooks").glob("*.yml")}
@@ -56,10 +59,24 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     site.release("3.0", settings={}, hooks={}, health=HEALTH)
     done = site.run("deploy", tidegate_rfc=str(site.path / "CHG0000401.yml"))
     assert done.returncode == 0, done.stdout
-    with Cmdb.open(site.environment["TIDEGATE_CMDB"]) as cmdb, cmdb.begin() as connection:
+    with Cmdb.open(site.environment["TIDEGATE_CMDB"]) as cmdb:
         now = datetime.now(UTC)
-        owed = {"rfc": "CHG0000401", "duty": "review", "release": "hello", "version": "1.0", "digest": "", "incurred": now, "due": now}
-        connection.execute(schema().debt.insert(), owed)
+        journal, old = Journal(cmdb), now - timedelta(days=3000)
+        package = {"name": "world", "version": "1.0", "digest": DIGEST}
+        run = journal.begin("CHG0000400", package, (("web1",),), Rollout(canary=Share(1, False), steps=(100,)), Holder.this_run(), old)
+        journal.order_backout(run, "nobody wants it", old)
+        journal.release_lease(run, old)
+        with cmdb.begin() as connection:
+            owed = {
+                "rfc": "CHG0000400",
+                "duty": "review",
+                "release": "world",
+                "version": "1.0",
+                "digest": DIGEST,
+                "incurred": now,
+                "due": now,
+            }
+            connection.execute(schema().debt.insert(), owed)
     for host in site.hosts:
         (site.path / "srv" / host).mkdir(parents=True)
         (site.path / "srv" / host / "index.html").write_text("here\n")
@@ -74,50 +91,57 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
 
 
 def tries(site: Site) -> list[Tried]:
-    there = {name: str(site.path / name) for name in ("CHG0000401.yml", "CHG0000402.yml", "people.yml", "carl.pem", "replica", "labs")}
+    names = ("CHG0000401.yml", "CHG0000402.yml", "people.yml", "carl.pem", "replica", "labs", "plan.html", "journal")
+    there = {name: str(site.path / name) for name in names}
     key = {"tidegate_key": there["carl.pem"], "tidegate_policy": there["people.yml"]}
     live, next_ = {"tidegate_rfc": there["CHG0000401.yml"]}, {"tidegate_rfc": there["CHG0000402.yml"]}
-    new = {name: str(site.path / "new" / name) for name in ("report", "clearance", "plan.html", "schedule.ics", "journal")}
+    new = {name: str(site.path / "new" / name) for name in ("report", "clearance", "schedule.ics")}
     about = {"tidegate_name": "hello", "tidegate_version": "2.0"}
     report = {"tidegate_report": new["report"]}
     tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    undone = "This was check mode: nothing has changed"
+    poster = {"tidegate_release": str(site.path / "poster"), "tidegate_path": str(site.path / "srv" / "web1")}
+    waiver = {"tidegate_control": "documentation", "tidegate_reason": "known", "tidegate_expires": tomorrow}
+    debt = {"tidegate_number": "CHG0000400", "tidegate_duty": "review", "tidegate_note": "minutes"}
+    unit = {"tidegate_host": "web1", "tidegate_slot": "PSU 1", "tidegate_new_serial": "S1"}
+    schedule = {"tidegate_rfcs": [there["CHG0000402.yml"]], "tidegate_schedule": new["schedule.ics"]}
+    archive = {"tidegate_journal_archive": there["journal"], "tidegate_reason": "old"}
+    lab = {"lab_path": there["labs"], "lab_hosts": [{"name": "one"}], "lab_mode": "local"}
+    awx = {
+        "tidegate_awx_host": "http://127.0.0.1:1",
+        "tidegate_awx_image": "registry.example/ee:1",
+        "tidegate_awx_scm_url": "https://git.example/releases.git",
+    }
     return [
-        Tried("archive", "would", {"tidegate_release": str(site.path / "releases" / "3.0"), "tidegate_key": there["carl.pem"]}),
-        Tried("adopt", "would", {"tidegate_release": str(site.path / "poster"), "tidegate_path": str(site.path / "srv" / "web1")}),
-        Tried("approve", "would", {**next_, **key}),
+        Tried("archive", "It would be archived", {"tidegate_release": str(site.path / "releases" / "3.0")}),
+        Tried("adopt", "poster 1.0 would be archived, and adopted", poster),
+        Tried("approve", f"carl approved CHG0000402 .*{undone}", {**next_, **key}),
+        Tried("waive", f"carl waived documentation .*{undone}", {**next_, **key, **waiver}),
+        Tried("opine", f"carl gives hello 2.0 4 of 5 .*{undone}", {**about, **key, "tidegate_score": 4}),
+        Tried("settle", f"owed review, settled by carl.*{undone}", {**key, **debt}),
+        Tried("write_off", f"web1 is written off by carl.*{undone}", {**key, "tidegate_host": "web1", "tidegate_reason": "burnt"}),
+        Tried("swap", "is software, so no unit is exchanged", {**live, **unit}, refused=True),
+        Tried("clear", "CHG0000402 is cleared", {**next_, "tidegate_clearance": new["clearance"]}),
+        Tried("plan", "wave 1/2: web1: 1.0 -> 2.0", {**next_, "tidegate_plan_file": there["plan.html"]}),
+        Tried("stage", f"CHG0000402 would be staged. {undone}", {**next_, **report}),
+        Tried("deploy", f"CHG0000402 would be deployed. {undone}", {**next_, **report}),
+        Tried("backout", f"CHG0000401 would be backed out. {undone}", {**live, **report, "tidegate_reason": "it is bad"}),
+        Tried("verify", "would", about),
+        Tried("audit", "each runs what the CMDB says"),
+        Tried("report", "index.html: would be written", report),
+        Tried("dsl_sync", "would be copied to", {"tidegate_dsl_to": there["replica"]}),
+        Tried("dsl_verify", "are what their digests say"),
+        Tried("import", "1 would be entered", hosts="more.yml"),
+        Tried("schedule", "would be entered, .*would be written", schedule),
         Tried(
-            "waive",
-            "would",
-            {**next_, **key, "tidegate_control": "documentation", "tidegate_reason": "known", "tidegate_expires": tomorrow},
+            "journal_archive",
+            "the journal of 1 .*would be archived",
+            archive,
         ),
-        Tried("opine", "would", {**about, **key, "tidegate_score": 4}),
-        Tried("settle", "would", {**key, "tidegate_number": "CHG0000401", "tidegate_duty": "review", "tidegate_note": "minutes"}),
-        Tried("write_off", "would", {**key, "tidegate_host": "web1", "tidegate_reason": "burnt"}),
-        Tried(
-            "swap", "no work order", {**live, "tidegate_host": "web1", "tidegate_slot": "PSU 1", "tidegate_new_serial": "S1"}, refused=True
-        ),
-        Tried("clear", "is cleared", {**next_, "tidegate_clearance": new["clearance"]}),
-        Tried("plan", "wave", {**next_, "tidegate_plan_file": new["plan.html"]}),
-        Tried("stage", "would", {**next_, **report}),
-        Tried("deploy", "would", {**next_, **report}),
-        Tried("backout", "would", {**live, **report, "tidegate_reason": "it is bad"}),
-        Tried("verify", "would", {**about, "tidegate_key": there["carl.pem"]}),
-        Tried("audit", "no difference"),
-        Tried("report", "would", report),
-        Tried("dsl_sync", "would", {"tidegate_dsl_to": there["replica"]}),
-        Tried("dsl_verify", "intact"),
-        Tried("import", "would", hosts="more.yml"),
-        Tried("schedule", "would", {"tidegate_rfcs": [there["CHG0000402.yml"]], "tidegate_schedule": new["schedule.ics"]}),
-        Tried("journal_archive", "would", {"tidegate_journal_archive": new["journal"], "tidegate_reason": "old"}),
-        Tried("stock", "no stock rule"),
-        Tried("lab", "changed=1", {"lab_path": there["labs"], "lab_hosts": ["one"], "lab_mode": "local"}),
-        Tried("cmdb_upgrade", "changed=0"),
-        Tried(
-            "awx",
-            "can't be reached",
-            {"tidegate_awx_image": "registry.example/ee:1", "tidegate_awx_scm_url": "https://git.example/r.git"},
-            refused=True,
-        ),
+        Tried("stock", "there is no stock rule", refused=True),
+        Tried("lab", "changed=1", lab),
+        Tried("cmdb_upgrade", "nothing to do"),
+        Tried("awx", "127.0.0.1", awx, refused=True),
     ]
 
 
@@ -138,7 +162,7 @@ def everything(site: Site) -> dict[str, Any]:
 def test_each_verb_says_in_check_mode_what_it_would_do_and_changes_nothing(site: Site) -> None:
     complaints = []
     assert {tried.verb for tried in tries(site)} == PLAYBOOKS
-    environment = site.environment | {"TIDEGATE_AWX_HOST": "http://127.0.0.1:1", "TIDEGATE_AWX_TOKEN": "t"}
+    environment = site.environment | {"TIDEGATE_AWX_TOKEN": "t"}
     for tried in tries(site):
         before = everything(site)
         command = ["ansible-playbook", f"tidegate.release.{tried.verb}", "--check", "-i", str(site.path / tried.hosts)]
