@@ -30,7 +30,7 @@ class ActionModule(TidegateAction):
                 why = " ".join(reason.split()) or "somebody said so"
                 ended = end_write_offs(cmdb, [host], why, this_user(), utc_now(), write)
                 msg = f"{host} is not written off any more" if ended else f"{host} is not written off; nothing to do"
-                return {**self.outcome(bool(ended), msg), "person": this_user(), "deployments": []}
+                return {**self.record_outcome(bool(ended), msg), "person": this_user(), "deployments": []}
             key, signer = optional_setting(options, "key"), None
             if key is not None:
                 signer = load_signer(key, secret_setting(options, "key_passphrase"))
@@ -42,4 +42,4 @@ class ActionModule(TidegateAction):
         if found.seats:
             parts.append(f"{found.seats} seat{'s' if found.seats > 1 else ''} of licensed products are free")
         about = {"person": found.person, "deployments": list(found.deployments)}
-        return {**self.outcome(found.changed, "; ".join(parts)), **about}
+        return {**self.record_outcome(found.changed, "; ".join(parts)), **about}

@@ -229,7 +229,7 @@ class TidegateAction(ActionBase):
             self._fail(result, findings)
         return result
 
-    def outcome(self, changed: bool, msg: str) -> dict[str, Any]:
+    def record_outcome(self, changed: bool, msg: str) -> dict[str, Any]:
         """What a result says of a record that has ``changed``, or would have: nobody shall take what check mode found for done."""
         return {"changed": changed, "msg": f"{msg}. This was check mode: nothing has changed" if changed and self._task.check_mode else msg}
 
