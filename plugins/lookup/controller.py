@@ -79,7 +79,6 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.actions.invocatio
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.options import VariableOptions
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.output import prepare_main
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.variables import refuse_mistyped, refuse_unfit
-from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb import presence
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import library_needs
@@ -116,4 +115,7 @@ class LookupModule(VariableOptions, LookupBase):
             self.set_options(var_options=variables, direct={})
             if cmdb := self.get_option("cmdb"):
                 require("base", *library_needs({"cmdb": cmdb}))
+                # What it needs takes time to load, and most verbs don't.
+                from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb import presence  # noqa: PLC0415 - as above
+
                 presence.enter(cmdb)

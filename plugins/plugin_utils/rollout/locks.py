@@ -232,7 +232,7 @@ class Locks(Deployments):
         j = self._t.journal.c
         begun = (j.deployment_id == deployment_id, j.host.is_(None), j.event.in_((PLANNED, TAKEN_OVER, JOINED)))
         events = connection.scalars(sa.select(j.data).where(*begun).order_by(j.seq.desc()))
-        mark = next((data["mark"] for data in events if data.get("holder") == holder and "mark" in data), None)
+        mark = next((data.get("mark") for data in events if data.get("holder") == holder), None)
         return None if mark is None else self._cmdb.is_there(mark, connection)
 
     def _controllers(self, connection: sa.Connection, deployment: Deployment) -> Sequence[Any]:
