@@ -46,8 +46,7 @@ class ActionModule(TidegateAction):
         problems += record_decision(cmdb, question, (name, role, decision), now, changed) if write else []
         return {
             **warned(problems),
-            "changed": changed,
-            "msg": f"{name} {decision} {matter.rfc} as {role}: {what}{for_good}",
+            **self.record_outcome(changed, f"{name} {decision} {matter.rfc} as {role}: {what}{for_good}"),
             "rfc": matter.rfc,
             "rfc_digest": f"sha256:{matter.fingerprint}",
             "digest": matter.digest,

@@ -39,8 +39,7 @@ class ActionModule(TidegateAction):
         blocks = ", and it must not go live" if opinion.blocking else ""
         return {
             **warned(watch(cmdb, library, (release.name, release.version, release.digest), now, signer)),
-            "changed": changed,
-            "msg": f"{name} gives {release.name} {release.version} {opinion.score} of 5 as {opinion.role}{blocks}",
+            **self.record_outcome(changed, f"{name} gives {release.name} {release.version} {opinion.score} of 5 as {opinion.role}{blocks}"),
             "version": release.version,
             "digest": release.digest,
             "person": name,

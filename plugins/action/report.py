@@ -31,10 +31,12 @@ class ActionModule(TidegateAction):
         report = replace(report, overview=merge(report.overview, options["extra"]))
         directory = Path(options["dest"])
         changed = write_report(report, directory, write=not self._task.check_mode)
+        state = ("would be written" if self._task.check_mode else "written") if changed else "unchanged"
         return {
             "changed": bool(changed),
+            "msg": f"{directory / 'index.html'}: {state}",
             "html": str(directory / "index.html"),
             "json": str(directory / "report.json"),
             "attention": report.overview["attention"],
-            "progress": {"step": "report", "state": "written" if changed else "unchanged", "detail": str(directory / "index.html")},
+            "progress": {"step": "report", "state": state, "detail": str(directory / "index.html")},
         }

@@ -39,8 +39,7 @@ class ActionModule(TidegateAction):
         signed = required_setting(options, "cmdb") if write and changed and signer is not None else None
         return {
             **warned(watch(signed, library, (debt.release, debt.version, debt.digest), now, signer)),
-            "changed": changed,
-            "msg": f"{debt.rfc} ({debt.release} {debt.version}) owed {debt.duty}, settled by {actor}",
+            **self.record_outcome(changed, f"{debt.rfc} ({debt.release} {debt.version}) owed {debt.duty}, settled by {actor}"),
             "due": debt.due.isoformat(),
             "person": actor,
         }

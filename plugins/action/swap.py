@@ -40,4 +40,5 @@ class ActionModule(TidegateAction):
 
         policy, number = load_policy(optional_setting(options, "policy")), rfc_number(required_setting(options, "rfc"))
         with Cmdb.open(required_setting(options, "cmdb")) as cmdb:
-            return confirm_swap(cmdb, policy, number, said, read, signer, utc_now(), not self._task.check_mode)
+            found = confirm_swap(cmdb, policy, number, said, read, signer, utc_now(), not self._task.check_mode)
+        return found | self.record_outcome(found["changed"], found["msg"])

@@ -94,7 +94,8 @@ class ActionModule(TidegateAction):
         }
         if options["only_plan"] or self._task.check_mode:
             many = counted(len(doubles), "host")
-            return result | {"msg": f"{release.name} {release.version} is verified on {many}: {', '.join(describe(plan))}"}
+            is_to = "would" if self._task.check_mode else "is to"
+            return result | {"msg": f"{release.name} {release.version} {is_to} be verified on {many}: {', '.join(describe(plan))}"}
         note(f"making {counted(len(doubles), 'lab host')}")
         if source:
             with temporary_directory("tidegate-tried-") as folder:

@@ -43,8 +43,7 @@ class ActionModule(TidegateAction):
         cmdb = required_setting(options, "cmdb") if write and changed else None
         return {
             **warned(watch(cmdb, question.home, (matter.release, matter.version, matter.digest), now, signer)),
-            "changed": changed,
-            "msg": f"{name} waived {control} for {matter.rfc} as {role}, until {expires.isoformat()}",
+            **self.record_outcome(changed, f"{name} waived {control} for {matter.rfc} as {role}, until {expires.isoformat()}"),
             "rfc": matter.rfc,
             "digest": matter.digest,
             "control": control,

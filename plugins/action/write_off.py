@@ -30,7 +30,7 @@ class ActionModule(TidegateAction):
                 why = " ".join(reason.split()) or "somebody said so"
                 ended = end_write_offs(cmdb, [host], why, this_user(task_vars), utc_now(), write)
                 msg = f"{host} is not written off any more" if ended else f"{host} is not written off; nothing to do"
-                return _result(bool(ended), msg, this_user(task_vars), [])
+                return {**self.record_outcome(bool(ended), msg), "person": this_user(task_vars), "deployments": []}
             key, signer = optional_setting(options, "key"), None
             if key is not None:
                 signer = load_signer(key, secret_setting(options, "key_passphrase"))
@@ -41,8 +41,5 @@ class ActionModule(TidegateAction):
             parts.append(f"run again what waited for it: {', '.join(found.deployments)}")
         if found.seats:
             parts.append(f"{found.seats} seat{'s' if found.seats > 1 else ''} of licensed products are free")
-        return _result(found.changed, "; ".join(parts), found.person, list(found.deployments))
-
-
-def _result(changed: bool, msg: str, person: str, deployments: list[str]) -> dict[str, Any]:
-    return {"changed": changed, "msg": msg, "person": person, "deployments": deployments}
+        about = {"person": found.person, "deployments": list(found.deployments)}
+        return {**self.record_outcome(found.changed, "; ".join(parts)), **about}

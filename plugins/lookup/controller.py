@@ -29,6 +29,16 @@ options:
       - For plays after which a deployment may be under way.
     type: bool
     default: false
+  cmdb:
+    description:
+      - The CMDB, the path of an SQLite file or an SQLAlchemy database URL.
+      - With O(hold) this run keeps a session with it, or a lock beside the file, until it ends. By that others see whether it is still
+        there, who can't see its process.
+    type: str
+    vars:
+      - name: tidegate_cmdb
+    env:
+      - name: TIDEGATE_CMDB
 seealso:
   - plugin: tidegate.release.waves
     plugin_type: lookup
@@ -50,6 +60,7 @@ _raw:
   elements: str
 """
 
+from contextlib import suppress
 from typing import Any, ClassVar
 
 from ansible.plugins.lookup import LookupBase
@@ -57,6 +68,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.actions.interrupt
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.invocation import (
     CONTROLLER,
     end_run,
+    is_check,
     is_listing,
     is_tagged,
     keep_controller,
@@ -64,12 +76,15 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.actions.invocatio
     refuse_partial,
     refuse_slice,
 )
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.options import VariableOptions
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.output import prepare_main
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.variables import refuse_mistyped, refuse_unfit
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import library_needs
 
 
-class LookupModule(LookupBase):
+class LookupModule(VariableOptions, LookupBase):
     """Looks at how this run was called, in the process that runs the plays."""
 
     drives: ClassVar[bool] = False  # whether a deployment may be under way since an earlier play of this run
@@ -90,4 +105,17 @@ class LookupModule(LookupBase):
                 keep_controller(self._loader, variables or {})
             except TidegateError as error:
                 end_run(error)
+            if kwargs.get("hold") and not is_check():
+                self._show_presence(variables or {})
         return [CONTROLLER]
+
+    def _show_presence(self, variables: dict[str, Any]) -> None:
+        # What is wrong with the CMDB says the task that needs it.
+        with suppress(TidegateError):
+            self.set_options(var_options=variables, direct={})
+            if cmdb := self.get_option("cmdb"):
+                require("base", *library_needs({"cmdb": cmdb}))
+                # What it needs takes time to load, and most verbs don't.
+                from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb import presence  # noqa: PLC0415 - as above
+
+                presence.enter(cmdb)

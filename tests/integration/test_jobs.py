@@ -7,14 +7,22 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema import schema
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
 from jobs import Ended, Job
-from sites import Site
+from sites import PLAYBOOK, Site
+from waiting import wait_until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a project that nobody can write to is a mount of root's")
 
@@ -139,3 +147,116 @@ def test_what_is_granted_and_a_plan_that_is_only_shown_are_passed_on_too(site: S
     for verb, state, hosts in (("stage", "staging", {"staged": 2}), ("backout", "cancelled", {"staged": 2})):
         concluded = passed_on(job.run(f"{verb}.yml", tidegate_rfc=rfc), "tidegate_concluded")
         assert (concluded["state"], concluded["hosts"]) == (state, hosts)
+
+
+@dataclass
+class Containers:
+    """Controllers in PID namespaces of their own, and a release that comes up on no host before it may."""
+
+    site: Site
+    cmdb: Cmdb
+    number: str
+    rfc: str
+
+    @property
+    def may(self) -> Path:
+        return self.site.path / "may"
+
+    @contextmanager
+    def deploying(self) -> Iterator[subprocess.Popen[str]]:
+        """A deploy in a container that is in the middle of a host."""
+        command = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", PLAYBOOK, "tidegate.release.deploy"]
+        command += ["-i", str(self.site.path / "all.yml"), "-e", f"tidegate_rfc={self.rfc} tidegate_become=false"]
+        pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        with subprocess.Popen(command, env=self.site.environment, cwd=self.site.path / "home", **pipes) as container:
+            try:
+                wait_until(lambda: container.poll() is not None or self.is_at_a_host())
+                assert container.poll() is None, container.stdout and container.stdout.read()
+                yield container
+            finally:
+                container.kill()
+
+    def deploy(self, **variables: Any) -> subprocess.CompletedProcess[str]:
+        return self.site.run("deploy", tidegate_rfc=self.rfc, **variables)
+
+    def events(self) -> list[str]:
+        journal = Journal(self.cmdb)
+        found = journal.latest(self.number)
+        return [event.event for event in journal.events(found.id)] if found else []
+
+    def is_at_a_host(self) -> bool:
+        journal = Journal(self.cmdb)
+        found = journal.latest(self.number)
+        return found is not None and any(target.state == "activating" for target in journal.targets(found.id))
+
+    def state(self) -> str:
+        found = Journal(self.cmdb).latest(self.number)
+        return str(found.state) if found else ""
+
+    def end_lease(self) -> None:
+        """As hours later."""
+        table = schema().deployment
+        with self.cmdb.begin() as connection:
+            connection.execute(table.update().where(table.c.rfc == self.number).values(lease_until=datetime(2026, 1, 1, tzinfo=UTC)))
+
+
+def signal_controllers(container: subprocess.Popen[str], number: signal.Signals) -> None:
+    """Send a signal to ansible-playbook in a container and to its workers, and to nothing of a host."""
+    first = Path(f"/proc/{container.pid}/task/{container.pid}/children").read_text().split()[0]
+    namespace = os.readlink(f"/proc/{first}/ns/pid")
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            inside = os.readlink(process / "ns/pid") == namespace
+        except OSError:
+            continue
+        if inside and any(word.endswith(b"ansible-playbook") for word in words[:2]):
+            os.kill(int(process.name), number)
+
+
+@pytest.fixture
+def containers(cmdb_url: str, tmp_path: Path) -> Iterator[Containers]:
+    site = Site(tmp_path, count=2)
+    site.up()
+    site.settings = {"TIDEGATE_CMDB": cmdb_url}
+    waits = {"name": "may", "command": ["/usr/bin/test", "-e", str(tmp_path / "may")], "timeout": 300}
+    digest = site.archive("1.0", settings={}, hooks={}, health=[waits])
+    rfc = str(site.rfc("CHG0000301", "1.0", digest))
+    with Cmdb.open(cmdb_url, create=True) as cmdb:
+        cmdb.put_cis([{"name": name, "class": "server"} for name in site.hosts], "test")
+        yield Containers(site, cmdb, "CHG0000301", rfc)
+
+
+def test_the_successor_of_a_killed_job_goes_on_at_once_and_one_that_stands_still_has_none(containers: Containers) -> None:
+    with containers.deploying() as container:
+        living = containers.deploy()
+        signal_controllers(container, signal.SIGSTOP)
+        containers.end_lease()
+        frozen = containers.deploy()
+        for refused in (living, frozen):
+            assert refused.returncode != 0
+            assert "which is there, however long it says nothing" in " ".join(refused.stdout.split()), refused.stdout
+        assert containers.events().count("taken_over") == 0
+        container.kill()
+        container.wait()
+        containers.may.touch()
+        done = containers.deploy()
+    assert done.returncode == 0, done.stdout
+    assert containers.state() == "completed"
+    assert containers.events().count("taken_over") == 1
+    assert containers.site.live() == {"1.0"}
+
+
+def test_one_that_wakes_after_a_person_has_taken_over_changes_nothing_and_does_not_end_well(containers: Containers) -> None:
+    with containers.deploying() as container:
+        signal_controllers(container, signal.SIGSTOP)
+        containers.may.touch()
+        done = containers.deploy(tidegate_take_over=True)
+        assert done.returncode == 0, done.stdout
+        assert containers.state() == "completed"
+        before = containers.events()
+        signal_controllers(container, signal.SIGCONT)
+        said, _ = container.communicate(timeout=120)
+    assert container.returncode != 0, said
+    assert "another controller has taken CHG0000301#1 over; this run must not go on" in " ".join(said.split()), said
+    assert containers.events() == before

@@ -230,6 +230,10 @@ class TidegateAction(ActionBase):
             self._fail(result, findings)
         return result
 
+    def record_outcome(self, changed: bool, msg: str) -> dict[str, Any]:
+        """What a result says of a record that has ``changed``, or would have: nobody shall take what check mode found for done."""
+        return {"changed": changed, "msg": f"{msg}. This was check mode: nothing has changed" if changed and self._task.check_mode else msg}
+
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Do the work of the action with validated options; return the keys of the task's result.
 

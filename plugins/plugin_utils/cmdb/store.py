@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Any, Self
 
 from ..errors import ConflictError, DocumentError, NotFoundError, Problem, StateError, TidegateError
-from . import ci_changes, sqlite, upgrade
+from . import ci_changes, presence, sqlite, upgrade
 from . import engine as database
 from . import model as rules
 from .chain import append_history
@@ -74,6 +74,10 @@ class Cmdb:
     def label(self) -> str:
         """What to call this CMDB in a message; has no password in it."""
         return self._address.label
+
+    def is_there(self, mark: Mapping[str, Any], connection: sa.Connection) -> bool | None:
+        """Whether the run that a ``mark`` is of is there still; ``None`` when that can't be said from here. See :mod:`.presence`."""
+        return presence.is_there(self._address, connection, mark)
 
     def begin(self) -> AbstractContextManager[sa.Connection]:
         """A transaction that may write: committed at the end, undone by an exception.

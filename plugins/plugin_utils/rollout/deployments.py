@@ -36,6 +36,9 @@ CHECKED, RECORDED, NOT_RECORDED = "objectives", "change_recorded", "change_not_r
 # What the journal says first of a deployment.
 PLANNED = "planned"
 
+# What it says when a controller goes on with one, or joins those that drive it.
+TAKEN_OVER, JOINED = "taken_over", "joined"
+
 # What the journal says when hosts that are late are planned anew, in waves behind those of the plan.
 LATE_ROUND = "late_round"
 WENT_BACK = "went_back"

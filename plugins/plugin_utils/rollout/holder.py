@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Who drives a deployment: the name of a controller process, and whether it is still alive.
 
-A deployment is driven by one controller at a time. It holds a lease; when it dies where the one that asks can see its process, that is
-seen at once, when it dies elsewhere, on another machine or in another container, the lease runs out.
+A deployment is driven by one controller at a time. It holds a lease; when it dies where the one that asks can see its process, or what it
+shows that it is there by (:mod:`..cmdb.presence`), that is seen at once; else the lease runs out.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ import multiprocessing
 import os
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+from ..cmdb import presence
 
 _TEXT = re.compile(
     r"(?P<user>\S+)@(?P<machine>\S+) \((job (?P<job>\d+) of AWX, )?pid (?P<pid>\d+), started (?P<started>\d+), boot (?P<boot>\S+), "
@@ -34,7 +37,8 @@ class Holder:
     """A process on a machine; ``started`` (clock ticks after boot, 0 if unknown) and ``boot`` tell it from later ones with its number.
 
     ``namespace`` tells the PID namespace, such as a container's, in which ``pid`` is its number. ``job`` is the number of the job of AWX
-    that it is, by which people find it there: the machine is a container then, and gone with it.
+    that it is, by which people find it there: the machine is a container then, and gone with it. ``mark`` is by what those can see whether
+    it is there who can't see its process, empty when by nothing; it is no part of the name.
     """
 
     user: str
@@ -44,6 +48,7 @@ class Holder:
     boot: str
     namespace: str = _UNKNOWN
     job: str = ""
+    mark: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def __str__(self) -> str:
         job = f"job {self.job} of AWX, " if self.job else ""
@@ -66,7 +71,11 @@ class Holder:
         driver = os.environ.get(DRIVER, "")
         if driver.isdecimal() and int(driver) in _ancestors(pid):
             pid = int(driver)
-        return cls(_user(), socket.gethostname(), pid, _started(pid) or 0, _boot(), _namespace(), _job())
+        return cls(_user(), socket.gethostname(), pid, _started(pid) or 0, _boot(), _namespace(), _job(), presence.mark())
+
+    def to_dict(self) -> dict[str, Any]:
+        """What the journal says of who begins to drive a deployment."""
+        return {"holder": str(self), **({"mark": dict(self.mark)} if self.mark else {})}
 
     def is_dead(self) -> bool:
         """True when it is known to have ended: it ran where this process can see it, since the last boot, and does not any more."""

@@ -26,6 +26,7 @@ from .deployments import (
     HOLD_ASKED,
     LATE_ROUND,
     PLANNED,
+    TAKEN_OVER,
     WENT_BACK,
     Deployment,
     Run,
@@ -125,7 +126,7 @@ class Journal(Locks):
                 ],
             )
             self._lock(connection, deployment_id, [host for host, _number in hosts])
-            about: dict[str, Any] = {"waves": [list(wave) for wave in waves], "holder": str(holder), "scope": scope}
+            about: dict[str, Any] = {"waves": [list(wave) for wave in waves], **holder.to_dict(), "scope": scope}
             self._append(connection, deployment_id, now, PLANNED, data=about | ({"plan": dict(why)} if why else {}))
             self._move(connection, self._load(connection, deployment_id), _D.STAGING, now)
             self._end_support(connection, self._load(connection, deployment_id), {host for host, _number in hosts}, now)
@@ -167,8 +168,8 @@ class Journal(Locks):
                 raise ConflictError(f"{others[0]} is {there[others[0]].state} in {deployment.label} by now, not late; run this again")
             self._refuse_locked(connection, hosts, deployment_id)
             token = self._drive(connection, deployment, holder, now, lease_until=now + LEASE, open_until=None)
-            about = {"holder": str(holder), "from": deployment.holder, "ordered": ordered}
-            self._append(connection, deployment_id, now, "taken_over", data=about)
+            about = {**holder.to_dict(), "from": deployment.holder, "ordered": ordered}
+            self._append(connection, deployment_id, now, TAKEN_OVER, data=about)
             first = max(self._wave_states(connection, deployment_id)) + 1
             numbers = range(first, first + len(waves))
             connection.execute(t.wave.insert(), [{"deployment_id": deployment_id, "number": n, "state": _W.CLOSED} for n in numbers])
@@ -243,9 +244,8 @@ class Journal(Locks):
             if driven and not ordered:
                 raise ConflictError(driven)
             token = self._drive(connection, deployment, holder, now, lease_until=now + LEASE, open_until=until)
-            self._append(
-                connection, deployment_id, now, "taken_over", data={"holder": str(holder), "from": deployment.holder, "ordered": ordered}
-            )
+            about = {**holder.to_dict(), "from": deployment.holder, "ordered": ordered}
+            self._append(connection, deployment_id, now, TAKEN_OVER, data=about)
             if said is not None:
                 self._take_statement(connection, deployment, said, now)
                 deployment = self._load(connection, deployment_id)

@@ -16,7 +16,7 @@ from typing import Any
 from ..errors import ConflictError, StateError
 from ..licence import entitlements as licences
 from . import states
-from .deployments import Deployment, Deployments
+from .deployments import JOINED, PLANNED, TAKEN_OVER, Deployment, Deployments
 from .holder import Holder
 from .slices import SEVERAL
 from .states import DeploymentState, HostState, WaveState
@@ -200,21 +200,40 @@ class Locks(Deployments):
         gone: str = "run this again with -e tidegate_take_over=true",
     ) -> str:
         """Who else drives a deployment, in a sentence; empty when nobody does. ``gone``: what to do when that one is gone."""
-        table = self._t.deployment
-        until = connection.scalar(sa.select(table.c.lease_until).where(table.c.id == deployment.id))
+        d = self._t.deployment.c
         if deployment.holder == SEVERAL:
-            drivers = [(row.holder, row.lease_until) for row in self._controllers(connection, deployment) if row.ended is None]
+            drivers = [row for row in self._controllers(connection, deployment) if row.ended is None]
         else:
-            drivers = [(deployment.holder, until)]
-        alive = [(who, end) for who, end in drivers if end is not None and end > now and who != str(holder) and not is_dead(who)]
+            drivers = [connection.execute(sa.select(d.holder, d.lease_until).where(d.id == deployment.id)).one()]
+        alive = [row for row in drivers if row.holder != str(holder) and self._is_alive(connection, deployment.id, row, now)]
         if not alive:
             return ""
-        who, end = max(alive, key=lambda one: one[1])
+        last = max(alive, key=lambda one: one.lease_until)
         others = f" and {len(alive) - 1} more" if len(alive) > 1 else ""
+        if self._is_there(connection, deployment.id, last.holder):
+            return (
+                f"{deployment.label} is being driven by {last.holder}{others}, which is there, however long it says nothing; wait "
+                f"for it to end, or end it; to go on without it, {gone}"
+            )
         return (
-            f"{deployment.label} is being driven by {who}{others}; wait for it to end, or until its lease ends at "
-            f"{end.isoformat(timespec='seconds')}; if you know that it is gone, {gone}"
+            f"{deployment.label} is being driven by {last.holder}{others}; wait for it to end, or until its lease ends at "
+            f"{last.lease_until.isoformat(timespec='seconds')}; if you know that it is gone, {gone}"
         )
+
+    def _is_alive(self, connection: sa.Connection, deployment_id: int, row: Any, now: datetime) -> bool:
+        """Whether a controller may be at work, by what can be seen of it and else by its lease; ``row`` has its name and when that ends."""
+        if row.lease_until is None or is_dead(row.holder):
+            return False
+        there = self._is_there(connection, deployment_id, row.holder)
+        return bool(row.lease_until > now) if there is None else there
+
+    def _is_there(self, connection: sa.Connection, deployment_id: int, holder: str) -> bool | None:
+        """Whether a controller is there still, by the mark that it has left in the journal; ``None`` when that can't be said from here."""
+        j = self._t.journal.c
+        begun = (j.deployment_id == deployment_id, j.host.is_(None), j.event.in_((PLANNED, TAKEN_OVER, JOINED)))
+        events = connection.scalars(sa.select(j.data).where(*begun).order_by(j.seq.desc()))
+        mark = next((data.get("mark") for data in events if data.get("holder") == holder), None)
+        return None if mark is None else self._cmdb.is_there(mark, connection)
 
     def _controllers(self, connection: sa.Connection, deployment: Deployment) -> Sequence[Any]:
         """Those who have come to a deployment that several controllers drive, in that order; its ``token`` is what they have in common."""

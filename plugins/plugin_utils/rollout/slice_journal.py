@@ -13,17 +13,16 @@ from datetime import datetime
 from ..errors import ConflictError, TidegateError
 from . import states
 from .data_change import DataStatement
-from .deployments import Deployment, Run, Target
+from .deployments import JOINED, Deployment, Run, Target
 from .holder import Holder
 from .journal import LEASE, Journal
-from .locks import is_dead
 from .slices import SEVERAL, Meeting, Slice, View, slice_fault, waits_for
 from .states import DeploymentState, HostState, WaveState
 
 with suppress(ImportError):
     import sqlalchemy as sa
 
-JOINED, CLOSING = "joined", "closing"
+CLOSING = "closing"
 
 
 class SliceJournal(Journal):
@@ -71,7 +70,7 @@ class SliceJournal(Journal):
             connection.execute(t.controller.insert().values(**about, lease_until=now + LEASE))
             claim = t.deployment_host.update().where(t.deployment_host.c.deployment_id == deployment_id).values(controller=token)
             connection.execute(claim.where(t.deployment_host.c.host == sa.bindparam("own")), [{"own": target.host} for target in mine])
-            self._append(connection, deployment_id, now, JOINED, data={"holder": str(holder), "hosts": [target.host for target in mine]})
+            self._append(connection, deployment_id, now, JOINED, data={**holder.to_dict(), "hosts": [target.host for target in mine]})
         return Run(deployment_id, token, deployment.token)
 
     def _try_again(self, connection: sa.Connection, deployment: Deployment, now: datetime) -> None:
@@ -91,7 +90,7 @@ class SliceJournal(Journal):
         for row in self._controllers(connection, deployment):
             if row.token not in claimed:
                 continue
-            alive = row.ended is None and row.lease_until > now and row.holder != str(holder) and not is_dead(row.holder)
+            alive = row.ended is None and row.holder != str(holder) and self._is_alive(connection, deployment.id, row, now)
             # Who is to be gone, as a person says, is followed by somebody who has all of its hosts.
             followed = ordered and self._hosts_of(connection, deployment, row.token) <= {target.host for target in mine}
             if alive and not followed:
@@ -123,6 +122,9 @@ class SliceJournal(Journal):
                     hosts[target.controller][target.wave].add(target.host)
             c = t.controller.c
             rows = connection.execute(sa.select(t.controller).where(c.deployment_id == run.deployment, c.epoch == run.epoch)).all()
+            # Nobody waits for one that stands still for longer than its lease, whether it is there or not.
+            led = [row for row in rows if row.ended is None and row.lease_until > now]
+            alive = {row.token for row in led if row.token == run.token or self._is_alive(connection, run.deployment, row, now)}
 
         def of(token: int | None) -> dict[int, frozenset[str]]:
             return {number: frozenset(names) for number, names in hosts.get(token, {}).items()}
@@ -131,7 +133,7 @@ class SliceJournal(Journal):
             row.token: Slice(
                 row.token,
                 row.holder,
-                row.ended is None and row.lease_until > now and (row.token == run.token or not is_dead(row.holder)),
+                row.token in alive,
                 row.place,
                 row.back,
                 row.done is not None,
