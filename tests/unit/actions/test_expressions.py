@@ -20,7 +20,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 LOADER = DataLoader()
-NAMES = ("os", "tier", "roles", "nested", "odd")
+NAMES = ("os", "tier", "duties", "nested", "odd")
 TEXTS = ("", "a", "b", "a-b", "A b", "{{ lookup('pipe', 'id') }}", "#jinja2: x", "{", "é", "x1")
 SCALARS = st.sampled_from((*TEXTS, 0, 1, True, False, None, 1.5))
 VALUES = st.one_of(
@@ -33,7 +33,7 @@ PATHS = st.sampled_from(
     (
         *NAMES,
         *("tidegate_ci.site", "tidegate_ci['class']", "tidegate_ci.attributes.serial", "nested.key", "nested['key']", "nested.items"),
-        *("nested.key.deep", "missing", "missing.deep", "inventory_hostname", "group_names", "range", "made", "os.upper", "roles[0]"),
+        *("nested.key.deep", "missing", "missing.deep", "inventory_hostname", "group_names", "range", "made", "os.upper", "duties[0]"),
         *("'a'", "1", "true", "none", "omit", "'{{ 1 }}'", "tidegate_ci.attributes"),
     )
 )
