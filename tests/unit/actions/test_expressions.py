@@ -97,6 +97,16 @@ ATTRIBUTES = st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=4)
 EXTRA = {"tier": trust_as_template("{{ 'extra' }}"), "odd": "extra"}
 
 
+PLAIN: dict[str, Any] = {
+    "strict": True,
+    "leading_separator": True,
+    "use_extra_vars": False,
+    "compose": {},
+    "groups": {},
+    "keyed_groups": [],
+}
+
+
 def _trusted(config: Any) -> Any:
     """As a file that Ansible has read."""
     if isinstance(config, dict):
@@ -177,8 +187,10 @@ def _all_text(value: Any) -> list[str]:
 
 
 @given(CONFIGS, st.lists(ATTRIBUTES, min_size=1, max_size=3))
-@example({"strict": True, "leading_separator": True, "use_extra_vars": False, "compose": {"os": "tier"}, "groups": {"g1": "os == 'b'"},
-          "keyed_groups": [{"key": "os"}]}, [{"os": "a", "tier": "b"}])  # fmt: skip
+@example({**PLAIN, "compose": {"os": "tier"}, "groups": {"g1": "os == 'b'"}, "keyed_groups": [{"key": "os"}]}, [{"os": "a", "tier": "b"}])
+@example({**PLAIN, "compose": {"made": "nested.items"}}, [{"nested": {"items": "a"}}])
+@example({**PLAIN, "groups": {"g1": "'a' == 'a'"}, "keyed_groups": [{"key": "group_names"}]}, [{}])
+@example({**PLAIN, "keyed_groups": [{"key": "odd"}]}, [{"odd": 1}])
 def test_hosts_groups_and_variables_are_those_that_ansible_makes(config: dict[str, Any], attributes: list[dict[str, Any]]) -> None:
     cis = _cis(attributes)
     (state, said) = _ours(config, cis)
