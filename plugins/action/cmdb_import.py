@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
@@ -15,6 +18,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import NotFoundError
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import required_setting
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.cmdb_import import Import, InventoryHost, describe_import, plan_import
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.cmdb_records import import_records, read_records
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.person import this_user
 
 _WORDS = {"class": "classes", "site": "sites", "environment": "environments"}
@@ -28,6 +32,8 @@ class ActionModule(TidegateAction):
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         dry_run, url = bool(self._task.check_mode), required_setting(options, "cmdb")
+        if options["src"] is not None:
+            return _import_records(url, Path(options["src"]), this_user(task_vars), dry_run)
         hosts = read_inventory(self._loader)
         why = "an import enters the whole inventory, and names what is gone from it"
         refuse_left_out(self._loader, task_vars, [host.name for host in hosts], why)
@@ -61,3 +67,22 @@ def _put(
     with cmdb.read() if dry_run else cmdb.begin() as connection:
         found = plan_import(hosts, cmdb.cis(connection=connection), words)
         return found, cmdb.put_cis(found.rows, actor, dry_run=dry_run, connection=connection)
+
+
+def _import_records(url: str, src: Path, actor: str, dry_run: bool) -> dict[str, Any]:
+    """The same of a file of records: what is in it, and no inventory."""
+    records = read_records(src)
+    names = [str(ci["name"]) for ci in records["cis"]]
+    try:
+        cmdb = Cmdb.open(url, create=not dry_run)
+    except NotFoundError:
+        if not dry_run:
+            raise
+        ci_changes.checked(records["cis"])  # there is no CMDB yet
+        changed = True
+    else:
+        with cmdb, cmdb.rehearsal() if dry_run else contextlib.nullcontext(cmdb) as target, target.begin() as connection:
+            changed = import_records(target, connection, records, actor, datetime.now(UTC))
+    verb = "are in the CMDB already" if not changed else "would be entered" if dry_run else "were entered"
+    nothing: dict[str, Any] = {"updated": [], "gone": [], "not_taken": {}, "dropped": {}}
+    return {"changed": changed, "msg": f"the records of {src} {verb}: {len(names)} CIs", "created": names if changed else [], **nothing}

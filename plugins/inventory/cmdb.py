@@ -132,6 +132,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
 from ansible.utils.vars import validate_variable_name
 from ansible.vars.reserved import is_reserved_name
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.expressions import CompilingTemplar
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.options import VariableOptions
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.hosts import described, is_host, says_how_to_connect
@@ -145,11 +146,12 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.libs import requi
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.load import load_host_classes
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import library_needs, optional_setting, required_setting
 
-# Expressions that need no template engine.
-_PLAIN = {f"tidegate_ci.{key}": key for key in ("name", "class", "site", "environment")}
 # Taken by Ansible for loops, and by our audit and verify for what a host answered, but on no list.
 _TAKEN = frozenset({"item", "audit_facts", "verify_facts"})
 _NAMED = 5  # CIs that a message names
+# Values that many CIs have are marked by Ansible, and in memory, once.
+_SHARED = frozenset({str, int, bool})
+_SHARED_AT_MOST = 10_000
 
 
 def _can_be_variable(name: str, listed: Collection[str]) -> bool:
@@ -203,9 +205,12 @@ class InventoryModule(VariableOptions, BaseInventoryPlugin, Constructable, Cache
                 raise TidegateError(f"{', '.join(unknown)} is not an option of {self.NAME}; see ansible-doc -t inventory {self.NAME}")
             with _uncollected():
                 require("base", *library_needs({"cmdb": self.get_option("cmdb")}))
+                self.templar = CompilingTemplar(loader)
                 classes = self._host_classes(path, given=bool(config.get("policy")))
                 cis, model = self._cis(path, given=bool(config.get("cmdb")), cached=cache)
-                self._add([ci for ci in cis if is_host(ci, classes, model)])
+                hosts = [ci for ci in cis if is_host(ci, classes, model)]
+                del cis
+                self._add(hosts)
         except Exception as error:
             # Any other exception is a warning to ansible-core, which goes on with the hosts of other sources, or with some of ours.
             self.display.vvv(traceback.format_exc())
@@ -246,29 +251,44 @@ class InventoryModule(VariableOptions, BaseInventoryPlugin, Constructable, Cache
             return cis, model
 
     def _add(self, cis: list[dict[str, Any]]) -> None:
+        """Add the CIs as hosts, and take them out of the list: both at once would be half as much memory again."""
         inventory: Any = self.inventory
         strict, compose = self.get_option("strict"), self.get_option("compose")
         groups, keyed = self.get_option("groups"), self.get_option("keyed_groups")
         listed = frozenset(self.get_option("connection_variables"))
+        fetch = "group_names" in repr([groups, keyed])  # which change from one group to the next
         usable: dict[str, bool] = {}
         faults: dict[str, str] = {}
+        shared: dict[tuple[type, Any], Any] = {}
+        cis.reverse()
         try:
-            for ci in cis:
+            while cis:
+                ci = cis.pop()
                 name = ci["name"]
                 for attribute in ci["attributes"].keys() - usable.keys():
                     usable[attribute] = _can_be_variable(attribute, listed)
                 variables = {key: value for key, value in ci["attributes"].items() if usable[key]}
                 # The others only: every attribute twice would be a third more memory, and half as much again of time to list them.
                 variables["tidegate_ci"] = ci | {"attributes": {k: v for k, v in ci["attributes"].items() if not usable[k]}}
+                known = name in inventory.hosts
                 inventory.add_host(name)
+                host = inventory.hosts[name]
                 for key, value in variables.items():
+                    like = (type(value), value) if type(value) in _SHARED else None
+                    if like in shared and key not in host.vars:
+                        host.vars[key] = shared[like]
+                        continue
                     inventory.set_variable(name, key, value)
+                    if like and len(shared) < _SHARED_AT_MOST:
+                        shared[like] = host.vars[key]
                 if compose or groups or keyed:
                     try:
                         self._set_composite_vars(compose, variables | {"inventory_hostname": name}, name, strict)
-                        variables = inventory.hosts[name].get_vars()
-                        self._add_host_to_composed_groups(groups, variables, name, strict, fetch_hostvars=False)
-                        self._add_host_to_keyed_groups(keyed, variables, name, strict, fetch_hostvars=False)
+                        # As they are in the CMDB, and not as Ansible has marked them, where nobody else has set them.
+                        plain = {} if known else {key: value for key, value in variables.items() if key not in (compose or ())}
+                        variables = host.get_vars() | plain
+                        self._add_host_to_composed_groups(groups, variables, name, strict, fetch_hostvars=fetch)
+                        self._add_host_to_keyed_groups(keyed, variables, name, strict, fetch_hostvars=fetch)
                     except AnsibleError as error:
                         faults[described(ci)] = str(error)
         finally:
@@ -283,9 +303,3 @@ class InventoryModule(VariableOptions, BaseInventoryPlugin, Constructable, Cache
                 f"{faults[names[0]]}; so it is for {', '.join(names)}{f' and {more} more' if more > 0 else ''}. Give these CIs what "
                 "the expression needs; if they are no hosts, name the classes of hosts in host_classes of the policy"
             )
-
-    def _compose(self, template: str, variables: dict[str, Any], *arguments: Any) -> Any:
-        """Look a CI's words up: ansible-core compiles an expression anew for each host, which is what grouping 30,000 hosts costs."""
-        if template in _PLAIN and not self.get_option("use_extra_vars"):
-            return variables["tidegate_ci"][_PLAIN[template]]
-        return super()._compose(template, variables, *arguments)

@@ -23,12 +23,19 @@ description:
     inventory, each with a mark by which it is known whether it was changed since. The history of a CI has what it had before.
   - A host that was entered in this way and that the inventory does not have any more is named, and stays until M(tidegate.release.cmdb_ci)
     removes it.
+  - With O(src) it enters the records that M(tidegate.release.cmdb_export) wrote instead, in a CMDB that has none yet, all or none of
+    them. A second run changes nothing.
 author:
   - Tidegate maintainers (@tidegate)
 extends_documentation_fragment:
   - tidegate.release.homes.cmdb
   - tidegate.release.homes.local
 options:
+  src:
+    description:
+      - A file on the controller that M(tidegate.release.cmdb_export) wrote. The inventory is not looked at then.
+      - A file that was cut, or that has a record which can't be, is refused as a whole.
+    type: path
   classes:
     description:
       - Groups of the inventory that are a class of CIs. Each host of such a group gets the group's name as its class.
@@ -53,9 +60,11 @@ options:
 requirements:
   - SQLAlchemy >= 2
   - alembic >= 1
+  - jsonschema >= 4.20 for O(src)
   - psycopg >= 3 for a CMDB in PostgreSQL
 seealso:
   - module: tidegate.release.cmdb_ci
+  - module: tidegate.release.cmdb_export
   - module: tidegate.release.adopt
   - plugin: tidegate.release.cmdb
     plugin_type: inventory
@@ -66,6 +75,12 @@ EXAMPLES = r"""
   tidegate.release.cmdb_import:
     cmdb: /srv/cmdb.sqlite
     sites: [ams, lon]
+  delegate_to: localhost
+
+- name: Enter the records of another CMDB in a new one
+  tidegate.release.cmdb_import:
+    cmdb: postgresql+psycopg://cmdb@db/cmdb
+    src: /srv/cmdb.json
   delegate_to: localhost
 
 # The inventory file cmdb.yml in place of the old one, with the same groups:

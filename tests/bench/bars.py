@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from deployments import CONTROLLER_STEP, PLAYBOOK, QUARTER, SHARED
 from firmware import CPU_OF_A_UNIT, POLLS
 from measure import Finding
+from planning import FROM_MEMORY, FROM_MEMORY_FOR_AWX, OURS_FOR_AWX
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ BARS = (
     Bar("deploy_growth", 4.2, QUARTER),
     Bar("clearance_firmware", 1.2, "software"),
     Bar("plan_100k", 1.5, "an order"),
+    Bar("inventory_30k", 1.5, FROM_MEMORY),
+    Bar("inventory_30k", 1.25, FROM_MEMORY_FOR_AWX, OURS_FOR_AWX),
 )
 _STEP = 0.08  # CPU seconds of the controller for each host and step
 
@@ -63,7 +66,10 @@ def _rows(findings: Mapping[str, Finding]) -> Iterator[tuple[str, ...]]:
                 cpu=ours.cpu_seconds / against.cpu_seconds,
             )
     growth, wave = findings.get("deploy_growth"), findings.get("small_wave")
-    machines = findings.get("firmware_waves")
+    machines, inventory = findings.get("firmware_waves"), findings.get("inventory_30k")
+    if inventory:
+        ours, memory = inventory.costs["ours"].peak_mib, inventory.costs[FROM_MEMORY].peak_mib
+        yield _row("inventory_30k", f"memory of ours / {FROM_MEMORY}", 1.25, cpu=ours / memory)
     if machines:
         yield _row("firmware_waves", f"waves / ({machines.floor[0]})", 1.3, time=machines.seconds / machines.floor[1])
         yield _row("firmware_waves", "CPU seconds of the controller for each unit", 0.4, cpu=machines.details[CPU_OF_A_UNIT])

@@ -414,6 +414,24 @@ def test_cmdb_history_info_tells_what_happened_to_a_ci_and_under_an_rfc(bench: B
     assert "since is 'May', not RFC 3339" in bench.module("cmdb_history_info", names=["web1"], since="May")["msg"]
 
 
+def test_records_go_out_of_one_cmdb_and_into_another_and_stay_inert(bench: Bench) -> None:
+    bench.put({"name": "web1", "site": PAYLOAD, "attributes": {"motd": [PAYLOAD], "ansible_connection": "local"}})
+    file, new = str(bench.path / "cmdb.json"), str(bench.path / "new.sqlite")
+    assert bench.module("cmdb_export", dest=file, check=True)["changed"]
+    assert not Path(file).exists()
+    assert bench.module("cmdb_export", dest=file)["counts"]["cis"] == 1
+    assert not bench.module("cmdb_export", dest=file)["changed"]
+    assert bench.module("cmdb_import", src=file, cmdb=new, check=True)["created"] == ["web1"]
+    assert not Path(new).exists()
+    assert bench.module("cmdb_import", src=file, cmdb=new)["changed"]
+    assert not bench.module("cmdb_import", src=file, cmdb=new)["changed"]
+    bench.url = new
+    config = bench.config(compose={"composed": "motd"}, keyed_groups=[{"key": "motd"}])
+    done = bench.run("ansible", "web1", "-i", config, "-m", "ansible.builtin.debug", "-a", json.dumps({"msg": "{{ motd }} {{ composed }}"}))
+    assert "touch hacked" in done.stdout
+    assert not (bench.path / "hacked").exists()
+
+
 def test_cmdb_ci_info_gives_installations_and_relations(on_both: Bench) -> None:
     on_both.put({"name": "web1", "site": "ams", "relations": [{"kind": "uses", "target": "db1"}]}, {"name": "db1", "site": "ams"})
     _install(on_both, "web1")

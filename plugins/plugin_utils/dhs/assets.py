@@ -115,6 +115,18 @@ def move_units(
     return changes
 
 
+def enter_units(connection: sa.Connection, units: Sequence[Unit], actor: str, now: datetime) -> None:
+    """Enter units that another CMDB had as they are, none of which is here. A constraint refuses one that can't be."""
+    t = schema()
+    cis = {str(name): int(number) for name, number in connection.execute(sa.select(t.ci.c.name, t.ci.c.id))} if units else {}
+    if missing := sorted({unit.ci for unit in units} - cis.keys() - {""}):
+        raise TidegateError(f"units are in use by {', '.join(missing):.300}, which the CMDB does not have; enter these CIs, too")
+    if units:
+        connection.execute(sa.insert(t.asset), [_row(unit, cis) | {"updated": now} for unit in units])
+        lines = [{"ci": unit.ci or None, "event": "asset imported", "asset": unit.tag, "data": {"after": shown(unit)}} for unit in units]
+        append_history(connection, [line | {"actor": actor, "at": now} for line in lines])
+
+
 def _write(connection: sa.Connection, known: dict[str, Unit], changes: Sequence[Moved], cis: dict[str, int], now: datetime) -> None:
     table = schema().asset
     rows = [_row(unit, cis) | {"updated": now, "of_tag": unit.tag} for unit in {one.after.tag: one.after for one in changes}.values()]
