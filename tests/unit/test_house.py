@@ -266,6 +266,23 @@ def test_an_assertion_of_the_wall_clock_is_found(line: str, found: list[int]) ->
     assert _wall_clock(line) == found
 
 
+_APPENDS = re.compile(r"insert\(\s*[\w.()]*\b(history|journal)\s*\)|\b(history|journal)\.insert\(")
+
+
+@pytest.mark.parametrize(
+    ("source", "found"), [("sa.insert(t.history)", True), ("self._t.journal.insert()", True), ("sa.insert(t.journal_archive)", False)]
+)
+def test_an_insert_is_seen(source: str, found: bool) -> None:
+    assert bool(_APPENDS.search(source)) is found
+
+
+def test_only_the_chain_appends_to_history_and_journal() -> None:
+    # Any other line has no link to the one before it, so cmdb_verify would call it inserted.
+    below = ROOT / "plugins" / "plugin_utils"
+    files = [path for path in below.rglob("*.py") if "migrations" not in path.parts]
+    assert [str(path.relative_to(below)) for path in files if _APPENDS.search(path.read_text())] == []
+
+
 # --- the map of plugin_utils: docs/architecture.md says which files there are, in which order rooms may import, and which are pure -----
 
 # What a pure file may not import, call or touch. A path may be put together, not looked at.

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from ..cmdb.chain import append_journal
 from ..cmdb.schema import may_need_a_person
 from ..cmdb.store import Cmdb
 from ..errors import TidegateError
@@ -146,7 +147,7 @@ class FirmwareJournal(Journal):
                 {"deployment_id": deployment.id, "at": now, "event": FIRMWARE_STEP, "host": host, "wave": waves[host], "data": dict(about)}
                 for host, about in steps
             ]
-            connection.execute(self._t.journal.insert(), rows)
+            append_journal(connection, rows)
 
     def note_read(self, run: Run, host: str, unit: DeviceIdentity, versions: Mapping[str, str], now: datetime, runs: str = "") -> None:
         """Write what the device of ``host`` said to run, by component: to the journal, its CI and its unit in the hardware storage.
