@@ -28,7 +28,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.firmware.device i
 )
 from ansible_collections.tidegate.release.plugins.plugin_utils.firmware.redfish import Access, Bmc
 from ansible_collections.tidegate.release.plugins.plugin_utils.firmware.update import look
-from bmc import PASSWORD, ROOT, serve
+from bmc import PASSWORD, ROOT, FastClock, serve
 from bmc import Bmc as Machine
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -201,7 +201,7 @@ def test_whatever_it_answers_is_never_a_traceback_nor_new(place: str, key: str, 
     device = Talking(pages)
     verdict = Verdict.UNKNOWN
     for ask in (
-        lambda: look(device, DeviceIdentity("SN0001", "R750"), GOAL, time).verdict,
+        lambda: look(device, DeviceIdentity("SN0001", "R750"), GOAL, FastClock()).verdict,
         device.tasks,
         lambda: device.restart("host_reset"),
         lambda: device.restart("bmc_reset"),
