@@ -180,6 +180,9 @@ class Talking(Bmc):
         self.pages = pages
         self.told: list[Any] = []
 
+    def _begin(self) -> None:
+        """There is nobody to log in to."""
+
     def _send(self, method: str, address: str, body: Any, *_more: Any) -> tuple[int, bytes, str]:
         if method == "POST":
             self.told.append(body)
