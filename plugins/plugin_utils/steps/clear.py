@@ -242,6 +242,8 @@ class Gathered:
     cis: tuple[dict[str, Any], ...] | None = None
     waves: tuple[tuple[str, ...], ...] | None = None
     exposed: tuple[Exposed, ...] = ()
+    heads: Mapping[str, Any] = field(default_factory=dict)
+    """Where the history and the journal ended, for a clearance; empty when the CMDB can't be read."""
 
 
 def refusal(clearance: Clearance, more: Sequence[str] = ()) -> FindingsError:
@@ -275,7 +277,7 @@ def clear(sources: Sources, rfc_path: str) -> Clearing:
         facts.ignored,
         found.exposed,
         facts.plan,
-        sources.ask("heads", lambda: _heads(sources.cmdb())) or {},
+        found.heads,
     )
 
 
@@ -329,6 +331,8 @@ def gather(sources: Sources, rfc: Rfc | None, question: Question) -> Gathered:
         asking = _Asking(sources, cmdb, rfc, question)
         for step in (_with_cis, _with_records, _with_waves, _with_calendars):
             found = step(asking, found)
+        if question.hosts is None:
+            found = replace(found, heads=sources.ask("heads", lambda: _heads(cmdb())) or {})
     facts = _with_signed_evidence(found.facts, rfc, found.selected, sources)
     own = question.own(facts.policy)
     if own:

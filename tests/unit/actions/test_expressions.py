@@ -125,7 +125,7 @@ def _cis(attributes: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _plugin(config: dict[str, Any], templar: Templar) -> Any:
     plugin: Any = InventoryModule()
-    plugin.get_option = _trusted(config).get
+    plugin.get_option = {"connection_variables": [], **_trusted(config)}.get
     plugin.inventory, plugin.templar, plugin._vars = InventoryData(), templar, EXTRA
     return plugin
 

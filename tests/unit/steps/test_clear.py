@@ -320,7 +320,7 @@ def test_what_the_release_itself_can_not_keep_is_said_with_the_rest(homes: Homes
 
 def test_what_stays_up_is_found_in_the_cmdb_and_not_in_the_scope_alone(homes: Homes) -> None:
     with Cmdb.open(str(homes.cmdb)) as cmdb:
-        cmdb.put_cis([{"name": "web2", "class": "spare-part", "site": "ams"}, {"name": "shop", "class": "business_service"}], "test")
+        cmdb.put_cis([{"name": "web2", "class": "spare", "site": "ams"}, {"name": "shop", "class": "business_service"}], "test")
         cmdb.relate([("shop", "web1", "depends_on"), ("shop", "db1", "depends_on"), ("web2", "shop", "depends_on")], "test")
     rollout = {"order_by": None, "canary": "100%", "stay_up": {"services": {"shop": "50%"}}}
     clearing = homes.clear(policy=homes.write("policy", approvals=..., rollout=rollout))
