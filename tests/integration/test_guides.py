@@ -45,7 +45,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states im
 from bmc import PASSWORD, USER, Bmc, Component, image
 from bmc import serve as serve_bmc
 from documents import example_rfc, write_document
-from fleet import Fleet
+from fleet import LAB, Fleet
 from registry import make_certificate, serve
 from systemd_host import boot, sweep
 
@@ -120,7 +120,9 @@ class Reader:
             else:
                 assert named, f"the page does not say what the file of this block is:\n{block[0]}"
                 (self.folder / named[1]).parent.mkdir(exist_ok=True)
-                (self.folder / named[1]).write_text(block["code"])
+                # The hosts of a lab are reached in a way of their own, which their CIs say.
+                lab = f"connection_variables: [{', '.join(f'ansible_{name}' for name in LAB)}]\n" if named[1] == "cmdb.yml" else ""
+                (self.folder / named[1]).write_text(block["code"] + lab)
 
     def run(self, commands: str, *, fails: bool) -> None:
         for text in [text for text in self.first if text in commands]:
@@ -436,8 +438,9 @@ def test_each_page_has_releases_of_its_own() -> None:
     assert sorted(named) == sorted(set(named))
 
 
-# The page of ansible-rulebook, which runs until it is ended, is followed in test_rulebook.py, that of AWX in test_awx.py.
-@pytest.mark.parametrize("page", sorted({path.stem for path in GUIDES.glob("*.md")} - {"awx", "eda"}))
+# The page of ansible-rulebook, which runs until it is ended, is followed in test_rulebook.py, that of AWX in test_awx.py, that of molecule in
+# test_molecule_example.py.
+@pytest.mark.parametrize("page", sorted({path.stem for path in GUIDES.glob("*.md")} - {"awx", "eda", "molecule"}))
 def test_a_page_does_what_it_says(page: str, fleet: Fleet, tmp_path: Path) -> None:
     reader = Reader(fleet, tmp_path, f"CHG{sum(page.encode()):06d}")
     with reader.until_the_end:

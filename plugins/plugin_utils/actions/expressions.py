@@ -66,7 +66,7 @@ class CompilingTemplar(Templar):
         """As Ansible's."""
         with suppress(_NotPlainError):
             result = self._plain(conditional)
-            if type(result) is bool:
+            if result is True or result is False:
                 return result
         return bool(super().evaluate_conditional(conditional))
 
@@ -126,10 +126,15 @@ def _plain(expression: str) -> Callable[[_Lookup], Any] | None:
     return functools.partial(_evaluated, compiled, [(f"value{n}", path, whole) for n, (path, whole) in enumerate(paths)])
 
 
+def _is_exactly(value: object, kind: type) -> bool:
+    """Whether a value is of this type, and not of one that Ansible, or somebody else, has derived from it."""
+    return type(value) in (kind,)
+
+
 def _looked_up(path: tuple[str, ...], lookup: _Lookup) -> Any:
     value = _value(path, lookup)
-    if type(value) is list:
-        if not all(_is_plain(part) and type(part) is str for part in value):
+    if _is_exactly(value, list):
+        if not all(_is_plain(part) and _is_exactly(part, str) for part in value):
             raise _NotPlainError
         return list(value)
     return _result(value)
@@ -157,7 +162,7 @@ def _value(path: tuple[str, ...], lookup: _Lookup) -> Any:
     for key in path[1:]:
         if value is _MISSING:
             break
-        if type(value) is not dict:
+        if not _is_exactly(value, dict):
             raise _NotPlainError
         value = value.get(key, _MISSING)
     return value

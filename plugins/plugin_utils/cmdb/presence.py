@@ -156,7 +156,7 @@ def _file_system(folder: Path) -> str:
     """The kind of the file system that has a folder; see mountinfo in proc(5)."""
     found = (0, "")
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        mounted, _, kind = line.partition(" - ")
+        mounted, _dash, kind = line.partition(" - ")
         at = mounted.split()[4].encode().decode("unicode_escape")
         if folder.is_relative_to(at) and len(at) >= found[0]:
             found = (len(at), kind.split()[0])

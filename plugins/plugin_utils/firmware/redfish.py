@@ -456,7 +456,7 @@ def _adapter(access: Access, patience: float = _PATIENCE[1]) -> Any:
 
         def ask(self, method: str, address: str, headers: Mapping[str, str], body: bytes | None) -> tuple[int, bytes, str]:
             """Status, content and ``Location`` of the answer from a path of this BMC."""
-            answer = pool.urlopen(
+            answer = pool.request(
                 method,
                 address,
                 body=body,
