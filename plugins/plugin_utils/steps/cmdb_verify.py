@@ -89,7 +89,8 @@ def verify_cmdb(cmdb: Cmdb, seen: Sequence[SeenHeads]) -> Verified:
 
 def _verify(cmdb: Cmdb, seen: Sequence[SeenHeads], *, broken: bool) -> Verified:
     t = schema()
-    with cmdb.read() as connection, undecoded(connection) if broken else nullcontext():
+    reading: Any = undecoded if broken else nullcontext
+    with cmdb.read() as connection, reading(connection):
         result = Verified(heads(connection), documents=len(seen))
         result.findings += [VerifyFinding("trigger", sentence) for sentence in trigger_faults(connection)]
         if lacking := sorted(set(TABLES) - result.heads.keys()):
