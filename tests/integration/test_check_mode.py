@@ -134,14 +134,11 @@ def tries(site: Site) -> list[Tried]:
         Tried("dsl_verify", "are what their digests say"),
         Tried("import", "1 would be entered", hosts="more.yml"),
         Tried("schedule", "would be entered, .*would be written", schedule),
-        Tried(
-            "journal_archive",
-            "the journal of 1 .*would be archived",
-            archive,
-        ),
+        Tried("journal_archive", "the journal of 1 .*would be archived", archive),
         Tried("stock", "there is no stock rule", refused=True),
         Tried("lab", "changed=1", lab),
         Tried("cmdb_upgrade", "nothing to do"),
+        Tried("cmdb_verify", "CIs as the history says"),
         Tried("awx", "127.0.0.1", awx, refused=True),
     ]
 
@@ -164,7 +161,7 @@ def everything(site: Site) -> dict[str, Any]:
 def test_each_verb_says_in_check_mode_what_it_would_do_and_changes_nothing(site: Site, verbs: str) -> None:
     complaints = []
     assert {tried.verb for tried in tries(site)} == PLAYBOOKS
-    environment = site.environment | {"TIDEGATE_AWX_TOKEN": "t"}
+    environment = site.environment | {"CONTROLLER_OAUTH_TOKEN": "t"}
     for tried in (tried for tried in tries(site) if (tried.verb in RISKIEST) == (verbs == "riskiest")):
         before = everything(site)
         command = ["ansible-playbook", f"tidegate.release.{tried.verb}", "--check", "-i", str(site.path / tried.hosts)]
