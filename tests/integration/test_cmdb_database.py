@@ -137,7 +137,7 @@ def _older(url: str, monkeypatch: pytest.MonkeyPatch, revision: str = "0003") ->
     with engine.writing(address, engine.engine(address)) as connection:  # this code's statements are for the newest tables
         moment = f"'{NOW:%F %T}.000000'"
         connection.exec_driver_sql(
-            f"INSERT INTO ci (id, name, attributes, created, updated) VALUES (1, 'web1', '{{}}', {moment}, {moment})"  # noqa: S608 - ours
+            f"INSERT INTO ci (name, attributes, created, updated) VALUES ('web1', '{{}}', {moment}, {moment})"  # noqa: S608 - ours
         )
         for _time in range(2):
             said = '{"after": {"class": null, "site": null, "environment": null, "attributes": {}}}'

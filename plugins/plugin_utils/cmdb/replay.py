@@ -63,6 +63,7 @@ def replay(lines: Iterable[Mapping[str, Any]]) -> PastCmdb:
         if line["ci"] is not None and (change := run.changes.get(line["event"])):
             with suppress(KeyError, TypeError, ValueError, AttributeError):
                 change(line, line["data"])
+                run.count(line["ci"], line["data"])
     return run.end()
 
 
@@ -93,13 +94,17 @@ class _Run:
         past.write_offs = {name: found for name, found in past.write_offs.items() if name in there}
         return past
 
+    def count(self, name: str, data: Mapping[str, Any]) -> None:
+        """A CI has the revision that the last line about it says, one of its relations, too."""
+        if name in self._past.cis and isinstance(data.get("revision"), int):
+            self._past.cis[name]["revision"] = data["revision"]
+
     def _put(self, line: Mapping[str, Any], data: Mapping[str, Any]) -> None:
         name, after = line["ci"], dict(data["after"])
         related = after.pop("relations", None)
         if not isinstance(after.get("attributes", {}), dict):
             return
-        numbered = {"revision": data["revision"]} if "revision" in data else {}
-        self._past.cis.setdefault(name, {}).update(after | numbered)
+        self._past.cis.setdefault(name, {}).update(after)
         if related is not None:
             for one in [one for one in self._relations.get(name, ()) if one[0] == name]:
                 self._unrelate(one)
