@@ -9,10 +9,9 @@ from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
-from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.ci_changes import STATUSES
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.past import past_of, time_option
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.query import pick_rows
-from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.replay import with_relations
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.replay import as_told
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import required_setting
 
@@ -32,11 +31,4 @@ class ActionModule(TidegateAction):
             else:
                 past = past_of(connection, at, utc_now())
                 cis, relations = pick_rows(options["query"], past.query_rows()), past.relation_rows()
-        shown = [ci | _servicenow(ci["status"]) for ci in cis if names is None or ci["name"] in names]
-        return {"changed": False, "cis": with_relations(shown, relations)}
-
-
-def _servicenow(status: str) -> dict[str, int | None]:
-    """The fields that a CI's status is in ServiceNow; none of one that means nothing."""
-    meaning = STATUSES.get(status)
-    return {"install_status": meaning and meaning.install_status, "operational_status": meaning and meaning.operational_status}
+        return {"changed": False, "cis": as_told([ci for ci in cis if names is None or ci["name"] in names], relations)}

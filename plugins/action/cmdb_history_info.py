@@ -11,7 +11,7 @@ from typing import Any
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.past import past_of, time_option
-from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.replay import PastCmdb, with_relations
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.replay import PastCmdb, as_told
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.history import PastOf, gates_again, history_lines, journal_lines
@@ -41,4 +41,4 @@ class ActionModule(TidegateAction):
 
 
 def _cis(past: PastCmdb, names: Collection[str]) -> list[dict[str, Any]]:
-    return with_relations([ci for ci in past.query_rows() if ci["name"] in names], past.relation_rows())
+    return as_told([ci for ci in past.query_rows() if ci["name"] in names], past.relation_rows())

@@ -202,7 +202,7 @@ def test_what_documents_saw_shows_that_the_end_is_missing_though_all_else_fits(c
         "DELETE FROM history WHERE seq = 4",
         _end("history", 3, str(before)),
         "DELETE FROM relation",
-        "UPDATE ci SET revision = 1",
+        "UPDATE ci SET revision = revision - 1 WHERE name = 'web1'",
     )
     assert _said(verify_cmdb(cmdb, [])) == []
     found = verify_cmdb(cmdb, [seen])

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from .ci_changes import STATUS, WORDS
+from .ci_changes import STATUS, STATUSES, WORDS
 
 
 @dataclass
@@ -42,14 +42,21 @@ class PastCmdb:
         return [{"source": source, "target": target, "kind": kind} for source, target, kind in sorted(self.relations)]
 
 
-def with_relations(cis: Iterable[Mapping[str, Any]], relations: Iterable[Mapping[str, str]]) -> list[dict[str, Any]]:
-    """The CIs, each with those of the relations that start or end there."""
-    by_name: dict[str, dict[str, Any]] = {ci["name"]: {**ci, "relations": []} for ci in cis}
+def as_told(cis: Iterable[Mapping[str, Any]], relations: Iterable[Mapping[str, str]]) -> list[dict[str, Any]]:
+    """The CIs as tasks are told of them, each with those of the relations that start or end there, and what its status is in ServiceNow,
+    nothing of one that means nothing."""
+    by_name: dict[str, dict[str, Any]] = {ci["name"]: {**ci, "relations": [], **_in_servicenow(ci["status"])} for ci in cis}
     for relation in relations:
         for end in dict.fromkeys((relation["source"], relation["target"])):
             if end in by_name:
                 by_name[end]["relations"].append(relation)
     return list(by_name.values())
+
+
+def _in_servicenow(status: str) -> dict[str, int | None]:
+    if status not in STATUSES:
+        return {"install_status": None, "operational_status": None}
+    return {"install_status": STATUSES[status].install_status, "operational_status": STATUSES[status].operational_status}
 
 
 def replay(lines: Iterable[Mapping[str, Any]]) -> PastCmdb:
