@@ -45,14 +45,14 @@ def hold_on_signals() -> None:
     """
     if multiprocessing.parent_process() is not None or threading.current_thread() is not threading.main_thread():
         return
-    _outlive_readers()
+    outlive_readers()
     for number in _SIGNALS:
         before = signal.getsignal(number)
         if before is not signal.SIG_IGN and before is not None and not isinstance(before, _Hold):
             signal.signal(number, _Hold(before))
 
 
-def _outlive_readers() -> None:
+def outlive_readers() -> None:
     """Let what nobody reads any more leave the mark too, as with ``| head`` or a log collector that ended.
 
     Of ansible-core the thread that takes results ends by the failed write, and the run waits for it for ever.

@@ -23,7 +23,7 @@ from ansible import constants
 from ansible.utils.display import Display
 
 from ..activity import EVERY, Board, Heartbeat
-from .interrupt import interrupted
+from .interrupt import interrupted, outlive_readers
 from .invocation import next_commands
 from .poll import poll_less
 
@@ -93,44 +93,22 @@ def heartbeat(step: str, host: str = "") -> Heartbeat:
 
 
 def prepare_main() -> None:
-    """Let the main process say things when they are said, and the verdict last. Call it where Ansible evaluates the hosts of a play."""
+    """Let the main process say things when they are said, whether or not anybody reads them, and the verdict last.
+
+    Call it where Ansible evaluates the hosts of a play.
+    """
     speak_at_once()
+    outlive_readers()
     poll_less()
     if not AUDIENCE.ending:
         AUDIENCE.ending = True
         atexit.register(_say_verdict)
 
 
-class _Lasting(io.FileIO):
-    """A standard stream that nobody's leaving ends.
-
-    When whoever reads a pipe is gone, as in ``| head``, Ansible's thread that takes the workers' results would die of the error, and its
-    other one wait for it for ever, in the middle of a deployment. What is still said is nobody's then; the journal has all of it.
-    """
-
-    def write(self, data: Any, /) -> int:
-        try:
-            return super().write(data) or 0
-        except BrokenPipeError:
-            with open(os.devnull, "wb") as nobody:
-                os.dup2(nobody.fileno(), self.fileno())
-            return len(data)
-
-
 def speak_at_once() -> None:
-    """Say each line at once, and go on when nobody reads any more.
-
-    Without a terminal Python keeps output until there are kilobytes of it, which would hold back every sign of life.
-    """
-    for name, number in (("stdout", 1), ("stderr", 2)):
-        stream = getattr(sys, name)
-        if not isinstance(stream, io.TextIOWrapper) or isinstance(getattr(stream.buffer, "raw", None), _Lasting):
-            continue
-        stream.flush()
-        stream.reconfigure(line_buffering=True)
-        if stream.fileno() == number:  # the file of before stays open: Python itself has it as sys.__stdout__
-            raw = io.BufferedWriter(_Lasting(number, "wb", closefd=False))
-            setattr(sys, name, io.TextIOWrapper(raw, stream.encoding, stream.errors, line_buffering=True))
+    """Without a terminal Python keeps output until there are kilobytes of it, which would hold back every sign of life."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
 
 
 def _say_verdict() -> None:

@@ -92,9 +92,9 @@ def test_a_run_that_was_ended_at_once_says_how_to_go_on(monkeypatch: pytest.Monk
 def test_a_run_goes_on_when_nobody_reads_what_it_says_any_more() -> None:
     # Ansible's thread for results ends at the first error of that kind, and its other one then waits for it for ever.
     program = (
-        "import sys; from ansible_collections.tidegate.release.plugins.plugin_utils.actions.output import speak_at_once as begin\n"
-        "begin(); begin(); print('one'); sys.stdin.readline()\n"
-        "for _ in range(9): print('more'); print('more', file=sys.stderr)\n"
+        "import sys; from ansible_collections.tidegate.release.plugins.plugin_utils.actions.output import Display, prepare_main as begin\n"
+        "begin(); begin(); say = Display().display; say('one'); sys.stdin.readline()\n"
+        "for _ in range(9): say('more'); say('more', stderr=True)\n"
         "sys.exit(7)"
     )
     pipe = subprocess.PIPE
