@@ -85,7 +85,7 @@ def test_the_report_has_deployments_by_wave_and_hosts_by_release(cmdb: Cmdb) -> 
     made = build_report(cmdb, START)
     report = made.overview
     assert_schema("report", report)
-    assert set(report) == {"generated", "attention", "counts", "deployments", "debts", "hosts", "stock", "audit"}
+    assert set(report) == {"generated", "attention", "counts", "deployments", "debts", "hosts", "stock", "audit", "heads"}
     assert report["generated"] == "2026-03-01T10:00:00.000Z"
     assert report["counts"] == {"deployments": {"completed": 1}, "hosts": 3}
     only = made.deployments["deployments/1"]
