@@ -25,7 +25,10 @@ def flag(variable: str) -> str:
 
 
 def operand(verb: str, options: Mapping[str, Mapping[str, Any]]) -> str | None:
-    """The variable whose value ``verb`` takes without an option's name: the release that it reads, or else the RFC."""
+    """The variable whose value ``verb`` takes without an option's name: the release that it reads, or else the RFC.
+
+    ``verify`` takes the RFC; as ``try`` it takes the release.
+    """
     ordered = reversed(_OPERANDS) if verb == "verify" else _OPERANDS
     return next((name for name in ordered if name in options), None)
 

@@ -7,7 +7,6 @@ but that ``hold`` writes its request."""
 from __future__ import annotations
 
 import argparse
-import getpass
 import json
 import os
 import sys
@@ -30,6 +29,7 @@ from ..rfc.source import load_rfc, rfc_number
 from ..rollout.history import PastOf, history_lines, journal_lines
 from ..rollout.journal import Journal
 from ..settings import library_needs, required_setting
+from ..steps.person import this_user
 from . import compare, words
 
 _EVERY = 2  # seconds between two looks of --watch
@@ -167,7 +167,7 @@ def hold(given: argparse.Namespace) -> int:
     """Ask that a deployment that is under way holds at its next gate."""
     number = _number(given.rfc)
     with Cmdb.open(_home(given, "cmdb")) as cmdb:
-        label = Journal(cmdb).ask_hold(number, given.reason, getpass.getuser(), utc_now())
+        label = Journal(cmdb).ask_hold(number, given.reason, this_user(), utc_now())
     print(f"{label} holds at its next gate; tidegate resume goes on with it")
     return 0
 

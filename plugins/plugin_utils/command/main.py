@@ -88,12 +88,12 @@ def _play(name: str, own: list[str], rest: list[str]) -> int:
     parser.epilog = (
         "What is behind -- goes to ansible-playbook as it is. Secrets are never arguments: set the variables of the environment."
     )
-    add_options(parser, verb, about.options)
+    add_options(parser, name, about.options)
     add_ansible(parser)
     asked = parser.parse_args(own)
     told = variables(asked)
     if name == "try":
-        told.setdefault("tidegate_release", told.pop("tidegate_rfc", "."))
+        told.setdefault("tidegate_release", ".")
     settings = ansible_settings.missing_settings(os.environ, ansible_settings.configured_options(os.environ, Path.cwd()))
     return verbs.play(verb, [*ansible_arguments(asked), *(["-e", json.dumps(told)] if told else []), *rest], settings)
 

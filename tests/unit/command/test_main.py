@@ -93,10 +93,12 @@ def test_a_verb_becomes_its_playbook(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command.verbs, "play", lambda *given: seen.append(given) or 0)
     assert main(["cmdb-upgrade", "--cmdb", "a b", "-i", "x", "-vv", "-C", "--", "-K"]) == 0
     assert main(["try"]) == 0
+    assert main(["try", "there", "--rfc", "rfc.yml"]) == 0
     assert main(["resume", "rfc.yml"]) == 0
     assert [(one[0], one[1]) for one in seen] == [  # type: ignore[index]
         ("cmdb_upgrade", ["-i", "x", "--check", "-vv", "-e", '{"tidegate_cmdb": "a b"}', "-K"]),
         ("verify", ["-e", '{"tidegate_release": "."}']),
+        ("verify", ["-e", '{"tidegate_rfc": "rfc.yml", "tidegate_release": "there"}']),
         ("deploy", ["-e", '{"tidegate_rfc": "rfc.yml"}']),
     ]
 
