@@ -85,7 +85,7 @@ class ActionModule(TidegateAction):
             images = {digest: manifest.firmware for digest, manifest in of_hosts.items() if manifest.firmware}
             outside = {digest for digest, manifest in of_hosts.items() if manifest.reads is not None}
             compared = sorted(host for host, found in audited.found.items() if not isinstance(found, NotSeen))
-            returned = end_write_offs(cmdb, compared, "it answered an audit", this_user(), utc_now(), not self._task.check_mode)
+            returned = end_write_offs(cmdb, compared, "it answered an audit", this_user(task_vars), utc_now(), not self._task.check_mode)
             gone = cmdb.write_offs(audited.found.keys() - compared)
             unknown = unknown_data(DataJournal(cmdb).unknown_data(utc_now()))
             # Nobody asks what runs on a host that will not come back; but one that says anything is not gone, even if it can't be read.
@@ -123,7 +123,7 @@ class ActionModule(TidegateAction):
                 with cmdb.begin() as connection:
                     for host, answer in answers.items():
                         record_versions(connection, host, answer.serial, answer.plain_versions, utc_now())
-                save_audit(cmdb, len(compared), len(audited.found), named, this_user(), utc_now())
+                save_audit(cmdb, len(compared), len(audited.found), named, this_user(task_vars), utc_now())
         were = "was" if len(audited.found) == 1 else "were"
         seen = f"{share(len(compared), len(audited.found))} {were} compared with the CMDB and the DSL"
         if differences:

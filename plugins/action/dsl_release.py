@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
 from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
@@ -19,6 +17,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library 
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.trust import signer_name
 from ansible_collections.tidegate.release.plugins.plugin_utils.keys import load_signer
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting, secret_setting
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.person import this_user
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.retire import Retirement, mark_purged, restore, retire, status
 
 
@@ -34,7 +33,7 @@ class ActionModule(TidegateAction):
         if options["evidence"] is not None and state != "absent":
             raise TidegateError(f"evidence is taken out of the library with state absent, not {state}; correct one of them")
         if state == "accepted" or options["evidence"] is not None:  # a list of nothing is no release to purge
-            return self._accept(options, reason, write)
+            return self._accept(options, reason, this_user(task_vars), write)
         if not reason and state != "archived":
             raise TidegateError(f"no reason is given why {name} {version} shall be {state}; write one in reason, for those who ask later")
         library = open_library(required_setting(options, "dsl"))
@@ -43,21 +42,21 @@ class ActionModule(TidegateAction):
             known = status(cmdb, name, version)
             if digest is None and (known is None or state != "absent"):
                 raise NotFoundError(f"the DSL has no {name} {version}; correct name and version, or archive it")
-            change = Retirement(name, version, digest or (known.digest if known else ""), reason, _actor(), utc_now())
+            change = Retirement(name, version, digest or (known.digest if known else ""), reason, this_user(task_vars), utc_now())
             if state == "absent":
                 changed, freed = digest is not None, self._purge(library, cmdb, change, write)
                 return {"changed": changed or freed > 0, "digest": change.digest, "freed": freed}
             changed = (retire if state == "retired" else restore)(cmdb, change, write)
         return {"changed": changed, "digest": change.digest, "freed": 0}
 
-    def _accept(self, options: dict[str, Any], reason: str, write: bool) -> dict[str, Any]:
+    def _accept(self, options: dict[str, Any], reason: str, actor: str, write: bool) -> dict[str, Any]:
         """Give up what the library lacks, or take evidence out of it; by somebody whom the policy knows and with a signature, when it knows
         people."""
         name, version, pieces, now = options["name"], options["version"], options["evidence"], utc_now()
         if not reason:
             what = f"to take evidence about {name} {version} away" if pieces is not None else f"to accept {name} {version} as it is"
             raise TidegateError(f"no reason is given {what}; write one in reason, for those who ask later")
-        policy, key, signer, actor = load_policy(optional_setting(options, "policy")), optional_setting(options, "key"), None, _actor()
+        policy, key, signer = load_policy(optional_setting(options, "policy")), optional_setting(options, "key"), None
         if policy.people and key is None:
             what = "evidence is taken away" if pieces is not None else "what is lost is given up"
             raise TidegateError(f"the policy names people, so {what} with a signature; give the key of one of them")
@@ -77,7 +76,3 @@ class ActionModule(TidegateAction):
         with library.repository(change.name).purging(change.name, change.version, change.digest) as purge:
             mark_purged(cmdb, change, write)
             return purge() if write else 0
-
-
-def _actor() -> str:
-    return f"{getpass.getuser()}@{socket.gethostname()}"

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
 from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
@@ -19,6 +17,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.errors import Tid
 from ansible_collections.tidegate.release.plugins.plugin_utils.licence.entitlements import entitlements, remove, save
 from ansible_collections.tidegate.release.plugins.plugin_utils.licence.seats import Entitlement
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import required_setting
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.person import this_user
 
 
 class ActionModule(TidegateAction):
@@ -28,7 +27,7 @@ class ActionModule(TidegateAction):
     homes = ("cmdb",)
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        write, actor, now = not self._task.check_mode, f"{getpass.getuser()}@{socket.gethostname()}", utc_now()
+        write, actor, now = not self._task.check_mode, this_user(task_vars), utc_now()
         with Cmdb.open(required_setting(options, "cmdb")) as cmdb, cmdb.begin() if write else cmdb.read() as connection:
             after: Entitlement | None = None
             if options["state"] == "absent":

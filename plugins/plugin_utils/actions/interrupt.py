@@ -9,7 +9,6 @@ put :func:`hold_on_signals` before it. What a signal leaves is a file in the run
 
 from __future__ import annotations
 
-import getpass
 import multiprocessing
 import os
 import select
@@ -25,6 +24,8 @@ from typing import Any
 
 from ansible import constants as C
 from ansible.utils.display import Display
+
+from ..rollout.holder import user_name
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SAYS = "\nInterrupted: no further host is started; hosts under way are waited for. Press Ctrl-C again to stop at once.\n"
@@ -126,10 +127,7 @@ def _leave_mark(why: str) -> None:
 
 
 def _who() -> str:
-    try:
-        return f"{getpass.getuser()}@{socket.gethostname()}"
-    except (KeyError, OSError):
-        return f"user {os.getuid()}@{socket.gethostname()}"
+    return f"{user_name()}@{socket.gethostname()}"
 
 
 def _flag() -> Path:

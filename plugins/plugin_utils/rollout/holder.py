@@ -71,7 +71,7 @@ class Holder:
         driver = os.environ.get(DRIVER, "")
         if driver.isdecimal() and int(driver) in _ancestors(pid):
             pid = int(driver)
-        return cls(_user(), socket.gethostname(), pid, _started(pid) or 0, _boot(), _namespace(), _job(), presence.mark())
+        return cls(user_name(), socket.gethostname(), pid, _started(pid) or 0, _boot(), _namespace(), _job(), presence.mark())
 
     def to_dict(self) -> dict[str, Any]:
         """What the journal says of who begins to drive a deployment."""
@@ -87,10 +87,11 @@ class Holder:
         return not _exists(self.pid) if started is None else started != self.started
 
 
-def _user() -> str:
+def user_name() -> str:
+    """Whose this process is, without blanks, as a container may have numbers that have no name."""
     try:
         name = getpass.getuser()
-    except (KeyError, OSError):  # a container may give a number that has no name
+    except (KeyError, OSError):
         name = f"uid{os.getuid()}"
     return re.sub(r"\s", "_", name)
 

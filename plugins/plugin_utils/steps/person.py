@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 import socket
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from ..evidence.trust import signer_name
 from ..policy.model import Policy
 from ..rollout.data_change import DataStatement
 from ..rollout.deployments import Deployment
+from ..rollout.holder import user_name
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Signer
@@ -36,7 +36,7 @@ def this_user(variables: Mapping[str, Any] | None = None) -> str:
 
     Raises :class:`TidegateError` when such a name can't be one.
     """
-    process = f"{getpass.getuser()}@{socket.gethostname()}"
+    process = f"{user_name()}@{socket.gethostname()}"
     for name in _JOB_USERS:
         said = (variables or {}).get(name)
         if said in (None, ""):

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -20,6 +18,7 @@ from ..evidence.trust import signer_name
 from ..policy.model import Policy
 from ..rfc.debts import Debt, debts, refuse_behind, settle
 from ..rollout.deployments import Deployments
+from .person import this_user
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Signer
@@ -62,7 +61,7 @@ def settle_debt(
         raise ConflictError(f"{debt.rfc} has not changed a host yet, and {debt.duty} is owed afterwards; settle it then")
     if policy.people and signer is None:
         raise TidegateError(f"the policy names people, so {debt.duty} is settled with a signature; give the key of one of them")
-    actor = signer_name(policy, signer, now) if signer is not None and policy.people else f"{getpass.getuser()}@{socket.gethostname()}"
+    actor = signer_name(policy, signer, now) if signer is not None and policy.people else this_user()
     with cmdb.read() as connection:
         refuse_behind(connection, debt)
     if signer is not None:
