@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -30,3 +31,11 @@ def test_the_user_of_a_job_comes_before_the_one_of_the_process(variables: dict[s
 def test_what_is_no_name_is_not_written_into_the_history(name: object) -> None:
     with pytest.raises(TidegateError, match="awx_user_name is no name of a user"):
         this_user({"awx_user_name": name})
+
+
+def test_a_process_whose_number_has_no_name_is_called_by_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody() -> str:
+        raise KeyError("getpwuid(): uid not found")
+
+    monkeypatch.setattr("getpass.getuser", nobody)
+    assert this_user().startswith(f"uid{os.getuid()}@")
