@@ -29,6 +29,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.tidegate.release.plugins.module_utils.lab.hosts import CONNECTING
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.assets import move_units, save_rules
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.stock import StockRule
@@ -45,7 +46,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states im
 from bmc import PASSWORD, USER, Bmc, Component, image
 from bmc import serve as serve_bmc
 from documents import example_rfc, write_document
-from fleet import LAB, Fleet
+from fleet import Fleet
 from registry import make_certificate, serve
 from systemd_host import boot, sweep
 
@@ -121,7 +122,7 @@ class Reader:
                 assert named, f"the page does not say what the file of this block is:\n{block[0]}"
                 (self.folder / named[1]).parent.mkdir(exist_ok=True)
                 # The hosts of a lab are reached in a way of their own, which their CIs say.
-                lab = f"connection_variables: [{', '.join(f'ansible_{name}' for name in LAB)}]\n" if named[1] == "cmdb.yml" else ""
+                lab = f"connection_variables: [{', '.join(CONNECTING)}]\n" if named[1] == "cmdb.yml" else ""
                 (self.folder / named[1]).write_text(block["code"] + lab)
 
     def run(self, commands: str, *, fails: bool) -> None:

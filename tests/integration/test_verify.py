@@ -202,7 +202,7 @@ def test_a_release_that_can_not_be_backed_out_fails_its_rehearsal(live: Fleet) -
     assert signed(live, new) == []
     status, output = verify(live, rfc, verify_vars_file=str(live.path / "lab.yml"), verify_lab={**LAB, "mode": "user"})
     assert status != 0
-    assert "hello 1.1: FAILED" in output
+    assert "hello 1.1: FAILED" in output, output
     (said,) = signed(live, new)
     assert said["result"] == "FAILED"
     more = said[VERIFICATION]

@@ -23,7 +23,7 @@ from typing import Any
 import forked
 import yaml
 from ansible_collections.tidegate.release.plugins.module_utils.lab import processes
-from ansible_collections.tidegate.release.plugins.module_utils.lab.hosts import Lab, Settings
+from ansible_collections.tidegate.release.plugins.module_utils.lab.hosts import CONNECTING, Lab, Settings
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import read_release
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import create_library
@@ -45,8 +45,6 @@ _FORMS = tuple(
 FIRST = 101 + 10 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 BROKEN = {"hooks": {"stop": {"command": ["bin/stop"], "timeout": 10}, "start": {"command": ["/bin/nothing"], "timeout": 10}}}
 HEALTH = {"name": "answers", "http": {"url": "http://${address}:${port}/health"}, "timeout": 15}
-# What hosts of a lab have to be reached by, after "ansible_".
-LAB = ("connection", "python_interpreter", "ssh_common_args", "ssh_pipelining", "ssh_private_key_file")
 
 
 class ProcessWatcher(threading.Thread):
@@ -116,7 +114,7 @@ class Fleet:
             yaml.safe_dump(
                 {
                     "plugin": "tidegate.release.cmdb",
-                    "connection_variables": [f"ansible_{name}" for name in LAB],
+                    "connection_variables": list(CONNECTING),
                     "compose": {
                         "tidegate_settings": f"{{'address': ansible_host, 'port': {PORT}, 'token': {CANARY!r}, "
                         "'python': ansible_python_interpreter | default('python3')}"

@@ -38,6 +38,11 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _STATE = "lab.json"
 _OURS = ("hosts", "key", "key.pub", "known_hosts", "inventory.yml")
 
+CONNECTING = tuple(
+    f"ansible_{name}" for name in ("connection", "python_interpreter", "ssh_common_args", "ssh_pipelining", "ssh_private_key_file")
+)
+"""What a host has to be reached by besides address, port and user, and so what an inventory file lists as ``connection_variables``."""
+
 
 @dataclass(frozen=True)
 class Settings:

@@ -163,7 +163,9 @@ def _with_python(action: Any, task_vars: Mapping[str, Any], environment: str, ar
     candidates = shlex.join(config.get_config_value("INTERPRETER_PYTHON_FALLBACK", variables=variables))
     missing = "echo no Python was found, install 3.9 or newer or set ansible_python_interpreter >&2; exit 127"
     found = f'for python in {candidates}; do if command -v "$python" >/dev/null 2>&1; then'
-    return f'{found} {environment}"$python" {arguments}; exit; fi; done; {missing}'
+    # What stands for a Python that isn't there, as those of pyenv do, ends with 127 and has read nothing.
+    ran = "status=$?; if test $status -ne 127; then exit $status; fi"
+    return f'{found} {environment}"$python" {arguments}; {ran}; fi; done; {missing}'
 
 
 def _read(output: str, mark: str) -> object:

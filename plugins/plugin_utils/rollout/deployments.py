@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..cmdb.schema import schema
 from ..errors import ConflictError, NotFoundError
 from ..metrics.model import Bake, BakeVerdict
-from . import states
+from . import redundancy, states
 from .holder import Holder
 from .options import Constraints, Rings, Rollout, Share, StayUp, Together
 from .slices import SEVERAL
@@ -529,13 +529,16 @@ class Deployments:
         numbers = sorted({target.wave for target in targets}, reverse=True)
         with self._cmdb.read() as connection:
             mine = self._locked(connection, current.id)
-        due = [target for target in targets if target.state in states.TOUCHED and target.host in mine]
-        broken: list[Target] = []
-        if current.rollout.firmware:  # what may not work goes back first, so that what is redundant with it can follow
-            may_not_work = {_H.ACTIVATING, _H.BACKING_OUT, *states.BY_HAND}
-            broken = [target for target in due if target.state in may_not_work]
-            broken.sort(key=lambda target: target.state in states.BY_HAND)  # after those that a killed run left
-            due = [target for target in due if target.state not in may_not_work]
+            due = [target for target in targets if target.state in states.TOUCHED and target.host in mine]
+            broken: list[Target] = []
+            if current.rollout.firmware:  # what may not work goes back first, so that what is redundant with it can follow
+                broken = [target for target in due if target.state in redundancy.UNDER_WAY]  # which a killed run left
+                broken += [
+                    target
+                    for target in due
+                    if target.state in states.BY_HAND and not redundancy.is_well(self._events(connection, current.id, target.host))
+                ]
+                due = [target for target in due if target not in broken]
         batches = [[target.host for target in broken]] + [[target.host for target in due if target.wave == number] for number in numbers]
         return [batch for batch in batches if batch]
 
@@ -575,6 +578,12 @@ class Deployments:
         """The hosts that a deployment has locked against others."""
         with self._cmdb.read() as connection:
             return self._locked(connection, deployment_id)
+
+    def _events(self, connection: sa.Connection, deployment_id: int, host: str) -> list[tuple[str, Mapping[str, Any]]]:
+        """What the journal says of a host of a deployment, in order."""
+        j = self._t.journal.c
+        rows = connection.execute(sa.select(j.event, j.data).where(j.deployment_id == deployment_id, j.host == host).order_by(j.seq))
+        return [(row.event, row.data) for row in rows]
 
     def _locked(self, connection: sa.Connection, deployment_id: int) -> set[str]:
         return set(connection.scalars(sa.select(self._t.lock.c.ci).where(self._t.lock.c.deployment_id == deployment_id)))

@@ -125,12 +125,6 @@ class FirmwareJournal(Journal):
                 found.append(Visit(name, deployment.id, deployment.label, state, well, driven))
         return found
 
-    def _events(self, connection: sa.Connection, deployment_id: int, host: str) -> list[tuple[str, Mapping[str, Any]]]:
-        """What the journal says of a host of a deployment, in order."""
-        j = self._t.journal.c
-        rows = connection.execute(sa.select(j.event, j.data).where(j.deployment_id == deployment_id, j.host == host).order_by(j.seq))
-        return [(row.event, row.data) for row in rows]
-
     # -- steps -------------------------------------------------------------
 
     def note_step(self, run: Run, host: str, step: str, about: Mapping[str, Any], now: datetime) -> None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from ...module_utils.lab.hosts import CONNECTING
 from ..cmdb.store import Cmdb
 from ..dsl.descriptors import TITLE, canonical
 from ..dsl.manifest import Manifest
@@ -300,7 +301,12 @@ def _read(path: str) -> bytes:
 
 def _inventory(sources: Iterable[str], cmdb: Path, doubles: list[str]) -> dict[str, Any]:
     """The inventory of the lab: what that of live computes, but for how hosts are reached. It has no CIs without a host."""
-    inventory: dict[str, Any] = {"plugin": INVENTORY, "cmdb": str(cmdb), "query": _picking(doubles)}
+    inventory: dict[str, Any] = {
+        "plugin": INVENTORY,
+        "cmdb": str(cmdb),
+        "query": _picking(doubles),
+        "connection_variables": list(CONNECTING),
+    }
     paths = (path for source in map(Path, sources) for path in (sorted(source.iterdir()) if source.is_dir() else [source]))
     for source in paths:
         if source.suffix not in (".yml", ".yaml") or not source.is_file():

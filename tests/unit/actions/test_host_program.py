@@ -143,6 +143,14 @@ def test_no_python_and_an_old_one_say_so(tmp_path: Path) -> None:
     assert "its Python is 3.6, and 3.9 or newer is needed" in caught.value.last_words()
 
 
+def test_a_name_without_a_python_behind_it_is_passed_over(tmp_path: Path) -> None:
+    """As pyenv has them, for each Python that is installed and not chosen here."""
+    (tmp_path / "shim").write_text("#!/bin/sh\necho pyenv: python3.10: command not found >&2\nexit 127\n")
+    (tmp_path / "shim").chmod(0o755)
+    candidates = [f"{tmp_path}/shim", sys.executable]
+    assert ask(Action(tmp_path), tmp_path / "root", {"ansible_interpreter_python_fallback": candidates}) == {"releases": []}
+
+
 def test_what_else_a_login_prints_does_not_matter(tmp_path: Path) -> None:
     action = Action(tmp_path)
     action.before, action.behind = "echo '{ welcome }'; printf x", "; echo '{}'; echo tidegate-; printf x"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.tidegate.release.plugins.module_utils.lab import hosts, machine
-from ansible_collections.tidegate.release.plugins.module_utils.lab.hosts import Lab, Settings
+from ansible_collections.tidegate.release.plugins.module_utils.lab.hosts import CONNECTING, Lab, Settings
 from ansible_collections.tidegate.release.plugins.module_utils.lab.processes import LabError
 from hypothesis import given
 from hypothesis import strategies as st
@@ -69,6 +69,13 @@ def test_local_hosts_come_once_and_go_with_their_directory(tmp_path: Path) -> No
     assert lab.down()
     assert not lab.down()
     assert not (tmp_path / "lab").exists()
+
+
+@pytest.mark.parametrize("mode", ["isolated", "user", "local"])
+def test_what_is_listed_and_address_port_and_user_are_all_that_says_how_a_host_is_reached(mode: str) -> None:
+    variables = Lab("/nowhere")._variables("a", "127.0.1.1", replace(LOCAL, mode=mode))
+    reaching = {name for name in variables if name.startswith("ansible_")}
+    assert reaching <= {*CONNECTING, "ansible_host", "ansible_port", "ansible_user"}
 
 
 def test_a_read_only_directory_of_a_release_does_not_keep_a_lab_from_going(tmp_path: Path) -> None:

@@ -168,6 +168,21 @@ def test_what_may_not_work_goes_back_first_and_the_last_one_that_works_stays_whi
     give(journal, run, "b", back=True)
 
 
+def test_of_those_that_are_owed_what_works_goes_back_behind_what_may_not(journal: FirmwareJournal) -> None:
+    """In one batch with the other, it would only be a matter of who looks first."""
+    run = begin(journal, "CHG1", ["a", "b"])
+    for host, end in (("b", _H.ACTIVE), ("a", _H.STUCK)):
+        give(journal, run, host)
+        journal.activated(run, host, _H.STARTED, "", NOW)
+        journal.activated(run, host, end, "", NOW)
+    journal.order_backout(run, "because", NOW)
+    give(journal, run, "a", back=True)
+    journal.backed_out(run, "a", _H.OWED, "", NOW)
+    journal.take_turn(run, "b", NOW, back=True)
+    assert [state(journal, run, host)[0] for host in ("a", "b")] == [_H.OWED, _H.OWED]
+    assert journal.batches("CHG1", "backout") == [["a"], ["b"]]
+
+
 def test_one_that_is_owed_for_want_of_a_way_down_works_so_the_others_go_back(journal: FirmwareJournal) -> None:
     run = begin(journal, "CHG1", ["a", "b"])
     for host in ("a", "b"):
