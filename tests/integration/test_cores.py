@@ -9,15 +9,14 @@ import json
 import os
 import re
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 from fleet import Fleet
+from kills import killing
 
-KILLED = (sys.executable, str(Path(__file__).parent / "kill" / "killed.py"), "activating", "web2", "0.01", "group")
+KILLED = killing("activating", [], "web2", "0.01")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="isolated lab hosts need root")

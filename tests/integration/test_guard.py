@@ -6,19 +6,16 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from fleet import HEALTH, Fleet
+from kills import kill_at
 from waiting import wait_until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="isolated lab hosts need root")
 
-KILLED = Path(__file__).parent / "kill" / "killed.py"
 SECONDS = 25  # a busy machine has to be quicker
 GUARDED = {
     "canary": 3,
@@ -103,12 +100,12 @@ def test_a_release_that_cuts_its_host_off_comes_back_alone_and_never_ends_well(r
 @pytest.mark.thorough
 def test_hosts_whose_controller_died_go_back_and_the_same_command_says_so(running: Fleet) -> None:
     rfc = prepare(running, 7502, {})
-    command = [sys.executable, str(KILLED), "started", "web3", "0.5", "group"]  # of web1 it is rehearsed before
     deploy = running.command("tidegate.release.deploy", {"tidegate_rfc": rfc})
-    subprocess.run([*command, *deploy], env=running.environment, check=True, capture_output=True, timeout=120)
+    kill_at(running, "started", deploy, "web3", "0.5")  # of web1 it is rehearsed before
     wait_until(lambda: set(running.served().values()) == {"7500.0"} and guards(running) == [])
     states = set(running.host_states("CHG7502").values())
     assert states & {"started", "activating"}
+    kill_at(running, "went_back", deploy)
     said = play(running, rfc, succeeds=False)
     assert "it went back by itself at 20" in said
     assert running.state("CHG7502") == "held"

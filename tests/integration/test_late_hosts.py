@@ -6,17 +6,14 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from fleet import Fleet
+from kills import kill_at
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="isolated lab hosts need root")
 
-KILLED = Path(__file__).parent / "kill" / "killed.py"
 BUDGET = {"canary": 1, "steps": [100], "budget": {"wave": 1, "total": 1}}
 
 
@@ -60,15 +57,7 @@ def test_a_host_that_was_away_gets_the_release_when_it_is_back_although_the_cont
 
     command = running.command("tidegate.release.deploy", {"tidegate_rfc": rfc})
     for event, when in (("late_round", "0.01"), ("activating", "0.01")):
-        killed = subprocess.run(
-            [sys.executable, str(KILLED), event, "web3" if event == "activating" else "", when, "group", *command],
-            env=running.environment,
-            check=False,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        assert killed.returncode == 0, killed.stdout
+        kill_at(running, event, command, "web3" if event == "activating" else "", when)
         assert running.rows("select ci from lock") == [("web3",)]
     assert "is live on 3 of 3 hosts." in play(running, rfc)
     assert running.state("CHG7001") == "completed"
@@ -79,15 +68,30 @@ def test_a_host_that_was_away_gets_the_release_when_it_is_back_although_the_cont
 
 
 @pytest.mark.thorough
+def test_a_controller_that_dies_when_a_host_is_late_leaves_it_late(running: Fleet) -> None:
+    rfc, lab = prepare(running, 7005), running.own_lab
+    command = running.command("tidegate.release.deploy", {"tidegate_rfc": rfc})
+    lab.cut("web3")
+    try:
+        for event in ("stage_failed", "supporting"):
+            kill_at(running, event, command)
+        assert "is live on 2 of 3 hosts; web3 is late (" in play(running, rfc)
+    finally:
+        lab.mend("web3")
+    assert "is live on 3 of 3 hosts." in play(running, rfc)
+    assert running.served() == running.installed() == dict.fromkeys(running.hosts, "7005.0")
+
+
+@pytest.mark.thorough
 def test_a_late_host_that_fails_again_takes_nothing_back_and_a_later_release_ends_its_support(running: Fleet) -> None:
-    rfc = prepare(running, 7002)
+    rfc, before = prepare(running, 7002), running.served()["web3"]
     running.run_on("web3", "echo 7002.0 > /etc/hello-broken")
     assert "is live on 2 of 3 hosts; web3 is late (" in play(running, rfc)
     said = play(running, rfc)
     assert "where the release is live it stays, and what is left stays late" in said
     assert "is live on 2 of 3 hosts; web3 is late (" in said
     assert running.state("CHG7002") == "supporting"
-    assert running.served() == {"web1": "7002.0", "web2": "7002.0", "web3": "7001.0"}
+    assert running.served() == {"web1": "7002.0", "web2": "7002.0", "web3": before}
     assert running.installed() == running.served()
     running.run_on("web3", "rm /etc/hello-broken")
 

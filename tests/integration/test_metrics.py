@@ -8,10 +8,8 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +22,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deploymen
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.history import gates_again
 from documents import write_document
 from fleet import Fleet
+from kills import kill_at
 from monitoring import PROGRAM, Monitoring
 from waiting import wait_until
 
@@ -32,7 +31,6 @@ pytestmark = [
     pytest.mark.skipif(PROGRAM is None, reason="needs Prometheus (apt install prometheus)"),
 ]
 
-KILLED = Path(__file__).parent / "kill" / "killed.py"
 NUMBERS = count(4001)
 METRIC = {"name": "errors", "query": "errors{instance=~$hosts}", "good": "< 1", "every": 1, "count": 3, "errors": 0}
 
@@ -153,21 +151,24 @@ def test_a_prometheus_that_dies_or_freezes_in_the_middle_holds(site: Site, numbe
 def test_a_controller_that_is_killed_while_it_bakes_goes_on_where_it_was(site: Site) -> None:
     site.ask_for()
     rfc, version, command = site.new()
-    killed = subprocess.run(
-        [sys.executable, str(KILLED), "measured", "", "0.01", "group", *command],
-        env=site.fleet.environment,
-        check=False,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert killed.returncode == 0, killed.stdout
+    kill_at(site.fleet, "measured", command, when="0.01")
     assert (site.fleet.state(rfc), site.events(rfc, "bake")) == ("baking", 1)
     measured = site.events(rfc, "measured")
     assert measured
     site.succeeds(command, version)
     assert (site.events(rfc, "bake"), site.events(rfc, "measured")) == (2, 6)
     site.assert_explained(rfc, ["proceed", "proceed"])
+
+
+@pytest.mark.thorough
+def test_one_that_is_killed_before_it_bakes_begins_with_that(site: Site) -> None:
+    site.ask_for()
+    rfc, version, command = site.new()
+    for event in ("bake", "baking"):
+        kill_at(site.fleet, event, command)
+        assert (site.fleet.state(rfc), site.events(rfc, "bake")) == ("activating", 0)
+    site.succeeds(command, version)
+    assert (site.events(rfc, "bake"), site.events(rfc, "measured")) == (2, 6)
 
 
 @pytest.mark.thorough
@@ -191,6 +192,12 @@ def test_support_ends_when_what_it_is_to_end_with_is_good(site: Site) -> None:
     site.succeeds(command, version)
     assert site.fleet.state(rfc) == "completed"
     assert (site.events(rfc, "exit_criteria"), site.events(rfc, "exit_measured")) == (2, 3)
+    rfc, version, command = site.new()
+    for event in ("exit_measured", "exit_criteria"):
+        kill_at(site.fleet, event, command)
+        assert site.fleet.state(rfc) == "supporting"
+    site.succeeds(command, version)
+    assert site.fleet.state(rfc) == "completed"
 
 
 def test_what_the_gates_were_decided_by_is_signed_with_a_key(site: Site) -> None:

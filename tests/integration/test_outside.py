@@ -23,6 +23,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import read_release
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import create_library
 from documents import open_rfc, policy_of, write_document
+from kills import kill_at
 from releases import write_release
 
 HOSTS = ("dev1", "dev2", "dev3", "dev4")
@@ -76,16 +77,17 @@ class Shelf:
         return self.run(verb, tidegate_rfc=str(rfc), **({"tidegate_reason": "a test"} if verb == "backout" else {}))
 
     def run(self, verb: str, **variables: str) -> tuple[int, str]:
-        what = {"tidegate_become": False, **variables}
-        own = {"DSL": "dsl", "CMDB": "cmdb.sqlite", "POLICY": "policy.yml"}
-        environment = {
-            **os.environ,
-            **{f"TIDEGATE_{name}": str(self.path / file) for name, file in own.items()},
-            "ANSIBLE_NOCOLOR": "1",
-        }
-        command = ["ansible-playbook", f"tidegate.release.{verb}", "-i", str(self.path / "cmdb.yml"), "-e", json.dumps(what)]
-        done = forked.run(command, environment, timeout=180)
+        done = forked.run(self.command(verb, **variables), self.environment, timeout=180)
         return done.returncode, done.stdout
+
+    def command(self, verb: str, **variables: str) -> list[str]:
+        what = {"tidegate_become": False, **variables}
+        return ["ansible-playbook", f"tidegate.release.{verb}", "-i", str(self.path / "cmdb.yml"), "-e", json.dumps(what)]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        own = {"DSL": "dsl", "CMDB": "cmdb.sqlite", "POLICY": "policy.yml"}
+        return {**os.environ, **{f"TIDEGATE_{name}": str(self.path / file) for name, file in own.items()}, "ANSIBLE_NOCOLOR": "1"}
 
     def rows(self, query: str) -> list[Any]:
         with contextlib.closing(sqlite3.connect(self.path / "cmdb.sqlite")) as connection:
@@ -124,6 +126,17 @@ def test_what_was_there_before_is_the_way_back(shelf: Shelf) -> None:
     code, said = shelf.play("backout", "2.0", two)
     assert (shelf.states, shelf.devices) == (["backed_out"] * len(HOSTS), ["1.0"] * len(HOSTS)), said
     assert shelf.installed == dict.fromkeys(HOSTS, "1.0")
+
+
+@pytest.mark.thorough
+def test_a_controller_that_dies_before_it_notes_what_a_device_says_asks_it_again(shelf: Shelf) -> None:
+    shelf.archive("1.0")
+    two = shelf.archive("2.0")
+    write_document(shelf.path / "CHG0020.yml", open_rfc("CHG0020", "2.0", two))
+    kill_at(shelf, "outside_read", shelf.command("deploy", tidegate_rfc=str(shelf.path / "CHG0020.yml")))
+    code, said = shelf.play("deploy", "2.0", two)
+    assert code == 0, said
+    assert (shelf.devices, shelf.installed) == (["2.0"] * len(HOSTS), dict.fromkeys(HOSTS, "2.0"))
 
 
 @pytest.mark.thorough

@@ -8,15 +8,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from fleet import Fleet
+from kills import kill_at
 from waiting import wait_until
 
-KILLED = Path(__file__).parent / "kill" / "killed.py"
 BROKEN = {
     "hooks": {"stop": {"command": ["bin/stop"], "timeout": 10}, "start": {"command": ["bin/start"], "timeout": 20}},
     "health": [{"name": "never", "tcp": {"host": "${address}", "port": 1}, "timeout": 1}],
@@ -46,6 +44,16 @@ POINTS = [
     ("backing_out", "web1", "0.3", "group", True),
     ("backed_out", "web1", "before", "group", True),
 ]
+# Of the deployment and its waves, where no host is meant.
+MORE = [
+    ("staging", "-", "before", "group", False),
+    ("activating", "-", "before", "group", False),
+    ("opened", "-", "before", "group", False),
+    ("completed", "-", "before", "group", False),
+    ("completed", "-", "0.01", "group", False),
+    ("backing_out", "-", "before", "group", True),
+    ("backed_out", "-", "before", "group", True),
+]
 
 
 @pytest.fixture(scope="module")
@@ -61,26 +69,18 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         fleet.down()
 
 
-@pytest.mark.parametrize(("event", "host", "when", "whom", "broken"), POINTS)
+@pytest.mark.parametrize(
+    ("event", "host", "when", "whom", "broken"), [*POINTS, *(pytest.param(*point, marks=pytest.mark.thorough) for point in MORE)]
+)
 def test_the_same_command_finishes_what_a_killed_one_began(
     running: Fleet, request: pytest.FixtureRequest, event: str, host: str, when: str, whom: str, broken: bool
 ) -> None:
     before = running.served()
     assert None not in before.values()
-    number = 1001 + POINTS.index((event, host, when, whom, broken))
+    number = 1001 + [*POINTS, *MORE].index((event, host, when, whom, broken))
     version = f"{number}.0"
     rfc = running.rfc(f"CHG{number}", version, running.archive(version, **(BROKEN if broken else {})))
-    command = running.command("tidegate.release.deploy", {"tidegate_rfc": str(rfc)})
-    killed = subprocess.run(
-        [sys.executable, str(KILLED), event, host, when, whom, *command],
-        env=running.environment,
-        check=False,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert killed.returncode == 0, killed.stdout
-
+    kill_at(running, event, running.command("tidegate.release.deploy", {"tidegate_rfc": str(rfc)}), host, when, whom)
     again = running.play("tidegate.release.deploy", {"tidegate_rfc": str(rfc)})
     if broken:
         assert again.returncode != 0
@@ -90,6 +90,42 @@ def test_the_same_command_finishes_what_a_killed_one_began(
         assert again.returncode == 0, again.stdout
         assert running.served() == dict.fromkeys(running.hosts, version)
     assert running.installed() == running.served()
+    assert running.rows("select count(*) from lock") == [(0,)]
+
+
+@pytest.mark.thorough
+def test_a_release_that_leaves_hosts_between_two_is_owed_until_they_can_go_back(running: Fleet) -> None:
+    """The release before does not start where the new one has been. The controller is killed when each of that is to be written."""
+    running.write_policy(rollout={"canary": 1, "steps": [100], "budget": {"wave": 0, "total": 0}})
+    stop = {"command": ["bin/stop"], "timeout": 10}
+    start = {"command": ["sh", "-c", 'test ! -e "$TIDEGATE_STATE/new" && exec bin/start'], "timeout": 20}
+    first = running.deploy("CHG1100", "1100.0", hooks={"stop": stop, "start": start})
+    assert first.returncode == 0, first.stdout
+    ruins = {"command": ["sh", "-c", 'touch "$TIDEGATE_STATE/new"; exit 1'], "timeout": 20}
+    rfc = running.rfc("CHG1101", "1101.0", running.archive("1101.0", hooks={"stop": stop, "start": ruins}))
+    variables = {"tidegate_rfc": str(rfc)}
+    deploy = running.command("tidegate.release.deploy", variables)
+    for event in ("stuck", "owed"):
+        kill_at(running, event, deploy)
+    again = running.play("tidegate.release.deploy", variables)
+    assert again.returncode != 0
+    assert running.host_states("CHG1101")["web1"] == "owed", again.stdout
+    running.run_on("web1", "rm /opt/tidegate/hello/state/new")
+    back = running.play("tidegate.release.backout", variables)
+    assert back.returncode == 0, back.stdout
+    assert running.state("CHG1101") == "backed_out"
+    assert running.served() == running.installed() == dict.fromkeys(running.hosts, "1100.0")
+
+
+@pytest.mark.thorough
+def test_a_deployment_that_changed_nothing_is_cancelled_although_that_was_interrupted(running: Fleet) -> None:
+    before = running.served()
+    variables = {"tidegate_rfc": str(running.rfc("CHG1102", "1102.0", running.archive("1102.0")))}
+    assert running.play("tidegate.release.stage", variables).returncode == 0
+    kill_at(running, "cancelled", running.command("tidegate.release.backout", variables))
+    done = running.play("tidegate.release.backout", variables)
+    assert done.returncode == 0, done.stdout
+    assert (running.state("CHG1102"), running.served()) == ("cancelled", before)
     assert running.rows("select count(*) from lock") == [(0,)]
 
 

@@ -26,6 +26,7 @@ from ansible_collections.tidegate.release.plugins.module_utils.processes import 
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import DATA_EVENTS
 from documents import simple_manifest, write_document
 from fleet import Fleet
+from kills import kill_at
 from seals import KEYS, pem, private_file
 from waiting import wait_until
 
@@ -247,6 +248,16 @@ def test_a_run_that_failed_in_its_last_wave_and_was_killed_on_the_way_back_is_ma
     assert "was backed out of" in done.stdout
     assert "web2: the task 'Fail' (ansible.builtin.raw) failed, see " in done.stdout
     bench.assert_whole("backed_out", before)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("event", ["drained", "restored"])
+def test_a_run_that_was_killed_between_what_a_step_did_and_its_note_does_the_step_again(bench: Bench, event: str) -> None:
+    bench.release(WAVE, "activate")
+    kill_at(bench.fleet, event, bench.fleet.command(DEPLOY, bench._variables()))
+    done = bench.play(DEPLOY)
+    assert done.returncode == 0, done.stdout
+    bench.assert_whole("completed", {"web1": bench.version})
 
 
 @pytest.mark.thorough

@@ -11,7 +11,6 @@ import os
 import signal
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -22,11 +21,11 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.slice_journal import SliceJournal
 from fleet import CANARY, HEALTH, PORT, Fleet
 from jobs import Job
+from kills import kill_at, killing
 from waiting import wait_until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="isolated lab hosts need root")
 
-KILLED = Path(__file__).parent / "kill" / "killed.py"
 SLICES = (("web1", "web4"), ("web2",), ("web3", "web5"))
 QUICK = {
     "hooks": {"stop": {"command": ["bin/stop"], "timeout": 10}, "start": {"command": ["bin/start"], "timeout": 10}},
@@ -140,7 +139,7 @@ def test_two_slices_with_one_host_and_a_run_of_all_of_them_are_refused(running: 
 @pytest.mark.parametrize(("number", "event", "host"), [(8104, "staged", "web3"), (8105, "activating", "web3"), (8106, "decided", "")])
 def test_when_one_is_killed_the_others_hold_and_name_it_and_all_go_on(running: Fleet, number: int, event: str, host: str) -> None:
     path = rfc(running, number)
-    killed = [sys.executable, str(KILLED), event, host, "before", "group", *command(running, path, SLICES[2] if host else SLICES[0])]
+    killed = killing(event, command(running, path, SLICES[2] if host else SLICES[0]), host)
     others = [command(running, path, hosts) for hosts in SLICES if hosts is not (SLICES[2] if host else SLICES[0])]
     first, *rest = start(running, [killed, *others] if host else [killed])
     if not host:
@@ -222,6 +221,19 @@ def test_slices_switch_at_one_instant_that_one_of_them_sets(running: Fleet) -> N
 def with_settings(variables: dict[str, Any]) -> dict[str, Any]:
     own = {"address": variables["ansible_host"], "port": PORT, "python": variables.get("ansible_python_interpreter", "python3")}
     return {**variables, "tidegate_settings": {**own, "token": CANARY}}
+
+
+@pytest.mark.thorough
+def test_when_each_is_killed_as_it_joins_or_closes_the_same_commands_end_it(running: Fleet) -> None:
+    path = rfc(running, 8110)
+    kill_at(running, "joined", command(running, path, SLICES[0]))
+    # Who is first to close is killed before it says so, and so is who comes next.
+    killed = ends(running, start(running, [killing("closing", command(running, path, hosts)) for hosts in SLICES]))
+    assert [status for status, _text in killed] == [0, 0, 0], killed
+    again = deploy(running, path)
+    assert [status for status, _text in again] == [0, 0, 0], again
+    assert running.state("CHG8110") == "completed"
+    assert set(running.served().values()) == {"8110.0"}
 
 
 def test_ctrl_c_in_one_holds_all(running: Fleet) -> None:

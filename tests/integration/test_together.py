@@ -9,20 +9,18 @@ import contextlib
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent import futures
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from fleet import HEALTH, Fleet
+from kills import kill_at
 from waiting import wait_until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="isolated lab hosts need root")
 
-KILLED = Path(__file__).parent / "kill" / "killed.py"
 TOGETHER: dict[str, Any] = {"skew_milliseconds": 5000, "lead_seconds": 8}  # the machine is busy, and its clock is everybody's
 ROLLOUT = {"canary": 3, "steps": [100], "budget": {"wave": 1, "total": 1}, "on_failure": "hold", "together": TOGETHER}
 QUICK = {
@@ -123,11 +121,46 @@ def test_a_controller_that_dies_before_it_told_anybody_changes_nothing(running: 
     number = {"armed": 7602, "fire": 7603}[event]
     rfc, before = prepare(running, number), running.served()
     deploy = running.command("tidegate.release.deploy", {"tidegate_rfc": rfc})
-    command = [sys.executable, str(KILLED), event, "web1" if event == "armed" else "", "0", "group"]
-    subprocess.run([*command, *deploy], env=running.environment, check=True, capture_output=True, timeout=120)
+    kill_at(running, event, deploy, "web1" if event == "armed" else "", "0")
     assert running.served() == before
     play(running, rfc)
     assert set(running.served().values()) == {f"{number}.0"}
+
+
+@pytest.mark.thorough
+def test_a_controller_that_dies_when_nobody_is_told_holds_the_next_time(running: Fleet) -> None:
+    """Before it says so of the instant, and before it holds."""
+    rfc, before = prepare(running, 7615), running.served()
+    play(running, rfc, "stage")
+    deploy = running.command("tidegate.release.deploy", {"tidegate_rfc": rfc})
+    running.own_lab.cut("web2")
+    try:
+        for event in ("withdrawn", "held"):
+            kill_at(running, event, deploy)
+            assert running.state("CHG7615") == "activating"
+    finally:
+        running.own_lab.mend("web2")
+    assert running.served() == before
+    play(running, rfc)
+    assert set(running.served().values()) == {"7615.0"}
+
+
+@pytest.mark.thorough
+def test_a_controller_that_dies_when_a_host_gets_lost_finds_out_what_it_runs(running: Fleet) -> None:
+    running.write_policy(rollout={**ROLLOUT, "together": {**TOGETHER, "lead_seconds": 20}})
+    rfc = prepare(running, 7616)
+    with futures.ThreadPoolExecutor(1) as pool:
+        deploy = pool.submit(kill_at, running, "lost", running.command("tidegate.release.deploy", {"tidegate_rfc": rfc}))
+        wait_until(lambda: "instant" in running.run_on("web2", "ls /opt/tidegate/hello").split())
+        running.own_lab.cut("web2")
+        try:
+            deploy.result()
+        finally:
+            running.own_lab.mend("web2")
+    play(running, rfc)
+    running.write_policy(rollout=ROLLOUT)
+    assert set(running.served().values()) == {"7616.0"}
+    assert running.state("CHG7616") == "completed"
 
 
 @pytest.mark.thorough
@@ -135,8 +168,7 @@ def test_a_controller_that_dies_while_it_tells_leaves_no_host_out(running: Fleet
     """web2 may have been told by all that the journal knows; it was not, so it gets another instant, like the one that was not tried."""
     rfc, before = prepare(running, 7605), running.served()
     deploy = running.command("tidegate.release.deploy", {"tidegate_rfc": rfc}, "--forks", "1")
-    command = [sys.executable, str(KILLED), "activating", "web2", "0", "group"]
-    subprocess.run([*command, *deploy], env=running.environment, check=True, capture_output=True, timeout=120)
+    kill_at(running, "activating", deploy, "web2", "0")
     wait_until(lambda: running.served() == {**before, "web1": "7605.0"})
     play(running, rfc)
     assert set(running.served().values()) == {"7605.0"}
@@ -147,8 +179,7 @@ def test_a_back_out_between_the_word_and_the_instant_leaves_the_release_before(r
     running.write_policy(rollout={**ROLLOUT, "together": {**TOGETHER, "lead_seconds": 590}})
     rfc, before = prepare(running, 7606), running.served()
     deploy = running.command("tidegate.release.deploy", {"tidegate_rfc": rfc})
-    command = [sys.executable, str(KILLED), "activating", "web3", "3", "group"]
-    subprocess.run([*command, *deploy], env=running.environment, check=True, capture_output=True, timeout=120)
+    kill_at(running, "activating", deploy, "web3", "3")
     play(running, rfc, "backout")
     running.write_policy(rollout=ROLLOUT)
     assert set(running.host_states("CHG7606").values()) == {"backed_out"}
@@ -175,8 +206,7 @@ def test_a_controller_that_dies_while_it_tells_hosts_to_go_back_leaves_none_out(
     rfc = prepare(running, 7611)
     play(running, rfc)
     backout = running.command("tidegate.release.backout", {"tidegate_rfc": rfc}, "--forks", "1")
-    command = [sys.executable, str(KILLED), "backing_out", "web2", "0", "group"]
-    subprocess.run([*command, *backout], env=running.environment, check=True, capture_output=True, timeout=120)
+    kill_at(running, "backing_out", backout, "web2", "0")
     wait_until(lambda: running.served() == {**before, "web2": "7611.0", "web3": "7611.0"})
     play(running, rfc, "backout")
     assert running.served() == before
@@ -255,8 +285,7 @@ def recorded(fleet: Fleet) -> dict[str, str]:
 def test_hosts_that_were_told_switch_without_the_controller_and_the_same_command_goes_on(running: Fleet) -> None:
     rfc = prepare(running, 7604)
     deploy = running.command("tidegate.release.deploy", {"tidegate_rfc": rfc})
-    command = [sys.executable, str(KILLED), "activating", "web3", "1.5", "group"]
-    subprocess.run([*command, *deploy], env=running.environment, check=True, capture_output=True, timeout=120)
+    kill_at(running, "activating", deploy, "web3", "1.5")
     wait_until(lambda: set(running.served().values()) == {"7604.0"})
     play(running, rfc)
     assert running.state("CHG7604") == "completed"

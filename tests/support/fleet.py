@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import forked
+import psycopg
 import yaml
 from ansible_collections.tidegate.release.plugins.module_utils.lab import processes
 from ansible_collections.tidegate.release.plugins.module_utils.lab.hosts import CONNECTING, Lab, Settings
@@ -66,12 +67,16 @@ class ProcessWatcher(threading.Thread):
 
 @dataclass
 class Fleet:
-    """Hosts ``web1`` .. ``webN`` under ``path``; every method runs what a user would run. ``dsl`` is ``path``/dsl unless it is said."""
+    """Hosts ``web1`` .. ``webN`` under ``path``; every method runs what a user would run.
+
+    ``dsl`` is ``path``/dsl unless it is said, and ``cmdb``, the URL of a PostgreSQL, the file cmdb.sqlite there.
+    """
 
     path: Path
     count: int = 3
     first: int = FIRST
     dsl: str = ""
+    cmdb: str = ""
     patience: int = 300  # seconds that a playbook may take
     said: list[str] = field(default_factory=list)
     watcher: ProcessWatcher = field(default_factory=ProcessWatcher)
@@ -91,7 +96,7 @@ class Fleet:
         return {
             **os.environ,
             "TIDEGATE_DSL": self.dsl or str(self.path / "dsl"),
-            "TIDEGATE_CMDB": str(self.path / "cmdb.sqlite"),
+            "TIDEGATE_CMDB": self.cmdb or str(self.path / "cmdb.sqlite"),
             "TIDEGATE_POLICY": str(self.path / "policy.yml"),
             "ANSIBLE_NOCOLOR": "1",
             "ANSIBLE_FORKS": "10",
@@ -216,6 +221,9 @@ class Fleet:
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Ask the CMDB's database."""
+        if self.cmdb:
+            with psycopg.connect(self.cmdb.replace("+psycopg", "", 1)) as server:
+                return server.execute(query.encode()).fetchall()
         connection = sqlite3.connect(self.path / "cmdb.sqlite", timeout=30)
         try:
             return connection.execute(query).fetchall()

@@ -5,7 +5,7 @@
 
 Usage: killed.py EVENT HOST WHEN WHOM COMMAND...
 
-EVENT and HOST ('' for any) choose the write; WHEN is `before` its commit or so many seconds after it; WHOM is `main` (the
+EVENT and HOST ('' for any, - for none) choose the write; WHEN is `before` its commit or so many seconds after it; WHOM is `main` (the
 ansible-playbook process, its workers are orphaned) or `group` (all of it). Ends with 0 only if the command was killed that way.
 """
 

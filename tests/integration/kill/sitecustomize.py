@@ -52,7 +52,8 @@ def descendants(leader: int) -> list[int]:
 
 def watch(statement: str) -> None:
     global _armed  # noqa: PLW0603 - one flag per process, set between two statements of one transaction
-    if statement.startswith("INSERT INTO journal") and f"'{EVENT}'" in statement and (not HOST or f"'{HOST}'" in statement):
+    named = f"'{EVENT}', NULL" if HOST == "-" else f"'{EVENT}'"
+    if statement.startswith("INSERT INTO journal") and named in statement and (HOST in ("", "-") or f"'{HOST}'" in statement):
         if WHEN == "before":
             kill()
         _armed = True

@@ -359,6 +359,13 @@ def test_an_instant_that_the_last_wave_can_keep_stands_in_nobodys_way() -> None:
     assert result("freeze", facts(instant=START + 20 * MINUTE, calendars=frozen)).result is Result.PASS
 
 
+@pytest.mark.parametrize(("days", "said"), [(1 / 24, Result.FAIL), (20 / 60 / 24, Result.FAIL), (2 / 24, Result.PASS), (0, Result.PASS)])
+def test_an_instant_further_away_than_late_hosts_are_let_in_is_refused(days: float, said: Result) -> None:
+    """0 days: late hosts are never let in."""
+    policy = replace(POLICY, rollout=replace(POLICY.rollout, late_days=days))
+    assert result("window", facts(policy=policy, instant=START + HOUR + MINUTE)).result is said
+
+
 def test_a_wave_whose_window_opens_later_waits_for_it() -> None:
     later = replace(NIGHT, sites=frozenset({"fra"}), start=START + timedelta(hours=1))
     found = result("window", facts(calendars=Calendars(windows=(NIGHT, later)), waves=(frozenset({"ams"}), frozenset({"fra"}))))

@@ -106,6 +106,12 @@ def _instant_fault(facts: Facts, rfc: Rfc, plan: Timetable) -> str:
     begin, length = plan.starts[-1], _rollout(facts).lengths(number)[-1]
     if begin + ARMING > facts.instant:
         return f"wave {number} of {number} can't begin before {begin.isoformat()}, and is to switch at the instant {named}"
+    days = _rollout(facts).late_days
+    if days and facts.instant > facts.now + timedelta(days=days):
+        return (
+            f"the instant {named} is further away than the {days:g} days of rollout.support.late_days, for which who can't be staged now "
+            "is let in"
+        )
     calendars, whole = facts.known(facts.calendars, "calendars"), (facts.now, rfc.end_date)
     spans = open_spans(_sites(facts)[-1], whole, calendars, rfc.release)
     if not any(first <= begin and facts.instant + length <= last for first, last in spans):
