@@ -117,11 +117,9 @@ plugin: tidegate.release.cmdb
 query: "[?environment=='production' && installations.pypiserver.version=='2.3.2']"
 """
 
-import contextlib
-import gc
 import json
 import traceback
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +139,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.past import 
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.query import pick_rows
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.upgrade import HEAD
+from ansible_collections.tidegate.release.plugins.plugin_utils.collector import uncollected
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.load import load_host_classes
@@ -173,18 +172,6 @@ def _beside(path: str, other: str) -> str:
     return str(Path(path).absolute().parent / other)
 
 
-@contextlib.contextmanager
-def _uncollected() -> Iterator[None]:
-    """No garbage collection meanwhile: all that is made here is kept, and the collector would go through it again and again."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
-
-
 class InventoryModule(VariableOptions, BaseInventoryPlugin, Constructable, Cacheable):
     """Read every CI in one snapshot, then add those that are hosts."""
 
@@ -203,7 +190,7 @@ class InventoryModule(VariableOptions, BaseInventoryPlugin, Constructable, Cache
             self._read_config_data(path)
             if unknown := sorted(config.keys() - self.option_definitions.keys()):
                 raise TidegateError(f"{', '.join(unknown)} is not an option of {self.NAME}; see ansible-doc -t inventory {self.NAME}")
-            with _uncollected():
+            with uncollected():
                 require("base", *library_needs({"cmdb": self.get_option("cmdb")}))
                 self.templar = CompilingTemplar(loader)
                 classes = self._host_classes(path, given=bool(config.get("policy")))
