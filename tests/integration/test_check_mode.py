@@ -92,7 +92,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
 
 
 def tries(site: Site) -> list[Tried]:
-    names = ("CHG0000401.yml", "CHG0000402.yml", "people.yml", "carl.pem", "replica", "labs", "plan.html", "journal")
+    names = ("CHG0000401.yml", "CHG0000402.yml", "people.yml", "carl.pem", "replica", "labs", "plan.html", "journal", "copy")
     there = {name: str(site.path / name) for name in names}
     key = {"tidegate_key": there["carl.pem"], "tidegate_policy": there["people.yml"]}
     live, next_ = {"tidegate_rfc": there["CHG0000401.yml"]}, {"tidegate_rfc": there["CHG0000402.yml"]}
@@ -137,6 +137,7 @@ def tries(site: Site) -> list[Tried]:
         Tried("journal_archive", "the journal of 1 .*would be archived", archive),
         Tried("stock", "there is no stock rule", refused=True),
         Tried("lab", "changed=1", lab),
+        Tried("cmdb_copy", "would be copied to", {"tidegate_cmdb_to": there["copy"]}),
         Tried("cmdb_upgrade", "nothing to do"),
         Tried("cmdb_verify", "CIs as the history says"),
         Tried("awx", "127.0.0.1", awx, refused=True),
