@@ -26,7 +26,7 @@ _SEEDS = ("chain",)  # tables in which a CMDB has rows from the beginning
 
 
 @dataclass(frozen=True)
-class Transfer:
+class CmdbTransfer:
     """What was copied, or would be: what the databases are called, and the number of rows by table."""
 
     label: str
@@ -34,7 +34,7 @@ class Transfer:
     rows: dict[str, int]
 
 
-def transfer(url: str, target_url: str, now: datetime, *, dry_run: bool = False) -> Transfer:
+def transfer(url: str, target_url: str, now: datetime, *, dry_run: bool = False) -> CmdbTransfer:
     """Copy the CMDB at ``url`` to ``target_url``, where there is none yet or one without a row, in one transaction.
 
     Raises :class:`.errors.NotFoundError` when there is none at ``url``, :class:`ConflictError` while somebody drives a deployment, or when
@@ -51,13 +51,13 @@ def transfer(url: str, target_url: str, now: datetime, *, dry_run: bool = False)
                 sqlite.end(address.path)
 
 
-def _transfer(source: database.DatabaseAddress, target: database.DatabaseAddress, now: datetime, dry_run: bool) -> Transfer:
+def _transfer(source: database.DatabaseAddress, target: database.DatabaseAddress, now: datetime, dry_run: bool) -> CmdbTransfer:
     make_ready(source, database.engine(source), create=False)
     with database.reading(source, database.engine(source)) as connection:
         _refuse_driven(connection, source.label, now)
         counted = {table.name: connection.scalar(sa.select(sa.func.count()).select_from(table)) or 0 for table in _tables()}
         if dry_run:
-            return Transfer(source.label, target.label, counted)
+            return CmdbTransfer(source.label, target.label, counted)
         make_ready(target, database.engine(target), create=True)
         with database.writing(target, database.engine(target)) as there:
             _refuse_used(there, target.label)
@@ -65,7 +65,7 @@ def _transfer(source: database.DatabaseAddress, target: database.DatabaseAddress
                 for rows in _parts(connection, table):
                     there.execute(sa.insert(table), rows)
             _set_counters(connection, there)
-    return Transfer(source.label, target.label, counted)
+    return CmdbTransfer(source.label, target.label, counted)
 
 
 def _tables() -> list[sa.Table]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ..cmdb.store import Cmdb
-from ..cmdb.transfer import Transfer, transfer
+from ..cmdb.transfer import CmdbTransfer, transfer
 from ..errors import TidegateError
 from .cmdb_verify import Verified, verify_cmdb
 
@@ -18,7 +18,7 @@ from .cmdb_verify import Verified, verify_cmdb
 class CmdbCopy:
     """What was copied, and what reading the copy came to; ``None`` when it was only shown."""
 
-    transfer: Transfer
+    transfer: CmdbTransfer
     verified: Verified | None
 
 
