@@ -12,6 +12,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base impo
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.audits import save_audit
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.recorded_sets import recorded_sets
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.assets import list_levels, list_units, readings_of, record_versions
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.unit_check import DeviceReading, check_readings, units_by_serial
@@ -30,10 +31,12 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.report.progress i
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.data_journal import DataJournal
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit import (
+    Found,
     NotSeen,
     account,
     by_word_alone,
     compare,
+    compare_beside,
     compare_devices,
     lost_from_library,
     not_compared,
@@ -42,6 +45,8 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit impor
     unit_differences,
     unknown_data,
 )
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit_record import record_hosts
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit_sets import read_sets
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.late import late_differences
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.person import this_user
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.write_off import end_write_offs
@@ -95,20 +100,22 @@ class ActionModule(TidegateAction):
             # Of a host that nobody has seen that is said once.
             seen = [ci for ci in cis if ci["name"] in found and (ci["name"] in answers or not isinstance(found[ci["name"]], NotSeen))]
             of_units = self._compare_units(cmdb, policy, answers, seen, recorded, images)
-        lost = lost_from_library(recover(library, None, meant, write=False).lost)
+            beside, new = self._compare_beside(cmdb, options, results, found, this_user(task_vars))
         differences = [
             *audited.differences,
-            *lost,
+            *lost_from_library(recover(library, None, meant, write=False).lost),
             *unknown,
             *compare(found, recorded, archived, judged.untrusted, unlicensed, treeless | images.keys(), by_hand, outside),
             *of_units,
+            *beside,
         ]
         differences.sort(key=lambda difference: difference["host"] or "")
         named = [*differences, *late, *by_word_alone(by_hand), *not_compared(gone)]
         result: dict[str, Any] = {
-            "changed": bool(returned),
+            "changed": bool(returned or new),
             "differences": named,
             "compared": compared,
+            "recorded": new,
             "returned": returned,
             "by_revoked": judged.by_revoked,
             "unmet": judged.unmet,
@@ -132,6 +139,18 @@ class ActionModule(TidegateAction):
             result["msg"] = f"{seen}: each runs what the CMDB says and the DSL holds"
         result["msg"] = "\n".join((result["msg"], *(f"  {line}" for line in difference_lines(named, seen=True))))
         return result
+
+    def _compare_beside(
+        self, cmdb: Cmdb, options: Mapping[str, Any], results: Mapping[str, object], found: Mapping[str, Found], actor: str
+    ) -> tuple[list[dict[str, Any]], dict[str, list[str]]]:
+        """What hosts have besides their releases that is not on record, and what of it was put there instead, by host."""
+        seen = [host for host, answer in found.items() if not isinstance(answer, NotSeen)]
+        if options["baseline"]:
+            sets = {host: read_sets(results.get(host)) for host in seen}
+            new = record_hosts(cmdb, sets, actor, str(options["reason"]), utc_now(), write=not self._task.check_mode)
+            return compare_beside(results, found, {}), new
+        with cmdb.read() as connection:
+            return compare_beside(results, found, recorded_sets(connection, seen)), {}
 
     def _compare_units(
         self,

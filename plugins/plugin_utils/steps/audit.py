@@ -16,6 +16,8 @@ from ..cmdb.model import CiModel
 from ..dhs.unit_check import DeviceReading, RecordedDevice, UnitFinding, check_device, check_parts, parts_seen, units_by_serial
 from ..dsl.firmware import FirmwareImage, images_for
 from ..report.progress import counted
+from . import audit_sets
+from .audit_host import REMEDIES, Copies, compare_access, compare_copies, compare_running, compare_scan, read_copies, release_faults
 
 if TYPE_CHECKING:
     from ..dhs.units import Unit
@@ -48,6 +50,8 @@ _REMEDIES: Mapping[str, str] = {
     "unreachable": "bring it back and audit again, or write it off",
     "unreadable": "mend that on the host and audit again",
     "untrusted": "have it signed by who has the role, or deploy another version by an RFC",
+    **REMEDIES,
+    **audit_sets.REMEDIES,
 }
 _AGAINST_WORD = frozenset({"missing", "other_version", "uncontrolled"})  # what can't be when that was so which a person said
 _CONTROLLER = "localhost"  # many inventories have it; it is a host only if the CMDB says so
@@ -271,6 +275,7 @@ def _compare_release(
         differ(host, name, "unreadable", f"{name}: {_shown(entry['error'])}")
     elif entry["digest"] is not None:
         _compare_live(host, entry, row, archived, differ)
+        compare_running(host, entry, differ, _shown)
         if entry["digest"] in untrusted:
             differ(host, name, "untrusted", f"{name} {entry['version']} is live, but {untrusted[entry['digest']][1]}")
     for other in entry.get("others", ()):
@@ -279,6 +284,23 @@ def _compare_release(
         differ(host, name, "changed_packages", "; ".join(_shown(one) for one in said[:_LISTED]) + (" ..." if len(said) > _LISTED else ""))
     if files := entry.get("strangers"):
         differ(host, name, "extra_files", f"{_quoted(files)} beside the releases of {name} came from nobody")
+
+
+def compare_beside(
+    results: Mapping[str, object], found: Mapping[str, Found], recorded: Mapping[str, Mapping[str, audit_sets.OnRecord]]
+) -> list[dict[str, Any]]:
+    """A difference, as :func:`compare` has them, for what hosts have besides their releases and is not on record, or a copy of one.
+
+    ``results`` as :func:`account` takes them; ``found``: what came of that; ``recorded``: sets by host and name.
+    """
+    seen = [host for host, releases in found.items() if not isinstance(releases, NotSeen)]
+    copies = {host: read_copies(results.get(host), _shown) or Copies() for host in seen}
+    sets = {host: audit_sets.read_sets(results.get(host)) for host in seen}
+    return [
+        *(_difference(*one) for one in compare_copies(copies, _shown)),
+        *(_difference(*one) for one in compare_scan({host: results.get(host) for host in seen}, _shown)),
+        *(_difference(host, None, kind, _printable(detail)) for host, kind, detail in audit_sets.compare_sets(sets, recorded)),
+    ]
 
 
 def not_compared(written_off: Mapping[str, Mapping[str, str]]) -> list[dict[str, Any]]:
@@ -351,6 +373,7 @@ def _compare_outside(host: str, entry: Mapping[str, Any], differ: Any) -> None:
 
 
 def _compare_files(host: str, name: str, entry: Mapping[str, Any], differ: Any) -> None:
+    compare_access(host, name, entry, differ, _shown)
     for kind, one, more in (
         ("changed", "was changed or is missing", "were changed or are missing"),
         ("extra", "was released by nobody", "were released by nobody"),
@@ -411,6 +434,7 @@ def _faults(entry: object) -> Iterator[str]:
 
 
 def _file_faults(place: str, part: Mapping[str, Any]) -> Iterator[str]:
+    yield from (f"{place}{fault}" for fault in release_faults(part, _shown))
     for key in ("changed", "extra"):
         if not _are_texts(part.get(key)):
             yield f"{place}.{key} is {_shown(part.get(key))}"
@@ -428,9 +452,12 @@ def _are_texts(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
+def _printable(text: str) -> str:
+    return "".join(sign if sign.isprintable() else "?" for sign in text)
+
+
 def _shown(value: object) -> str:
     """What came from a host, on one line, without signs that would do something to a terminal, and not all of it when it is long."""
     text = " ".join((value if isinstance(value, str) else repr(value)).split())
-    if not text.isprintable():
-        text = "".join(sign if sign.isprintable() else "?" for sign in text)
+    text = _printable(text)
     return text if len(text) <= _LENGTH else f"{text[:_LENGTH]} ..."
