@@ -27,6 +27,9 @@ description:
   - An installation without the seat of a licensed product that it needs is a difference, see M(tidegate.release.licence).
   - Fails when there is a difference. A host that was written off, see M(tidegate.release.write_off), is named too, but does not make it
     fail, unless something of it is there and can't be read.
+  - RV(severity) says how grave it is. ansible-playbook ends with 2 for each failure, and a play can't choose another; the command
+    C(tidegate audit) ends with 0 when all is clean, 2 when there are differences, 3 when it could not look everywhere, in check mode
+    too, and 1 when it came to no verdict.
   - The CMDB's history keeps what came of it, unless in check mode; M(tidegate.release.report) shows that of the newest one.
   - When a host that was written off answers, it is there again. That is noted in the CMDB, unless in check mode, and the host is compared
     like the others.
@@ -43,6 +46,13 @@ options:
     type: list
     elements: str
     required: true
+  junit:
+    description:
+      - A file to write what came of it to, as JUnit's XML with a test case for each host, for AWX, CI servers and dashboards. A difference
+        is a failure, what could not be looked at an error, and a host that is written off is skipped. Not written in check mode, nor by
+        an audit that came to no verdict.
+      - Taken from the variable C(audit_junit), when it is not given.
+    type: path
 seealso:
   - module: tidegate.release.release_facts
 """
@@ -70,6 +80,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+severity:
+  description: V(clean), V(differences), or V(incomplete) when it could not look everywhere, so that there may be more.
+  type: str
+  returned: success or failure
 differences:
   description: Every difference.
   type: list
@@ -88,7 +102,7 @@ differences:
     kind:
       description:
         - V(unreachable), V(unreadable), V(invalid_answer), V(left_out), V(not_in_inventory), V(not_in_cmdb) and V(written_off) are of
-          the host.
+          the host. V(not_in_cmdb) is also said of one whose CI there is none of a host, or is not in use.
         - V(late), a host that lacks a release which is live on others and is brought in by deploying its RFC again, and V(written_off) and
           V(by_hand), are named and fail no audit.
         - V(unreadable), V(uncontrolled), V(missing), V(other_version), V(not_in_dsl), V(untrusted), V(lost), V(unlicensed),

@@ -189,6 +189,11 @@ def account(
         if host not in by_name:
             detail = "the inventory has it, but the CMDB does not; enter it with tidegate.release.cmdb_ci, or take it out of the inventory"
             audited.differences.append(_difference(host, None, "not_in_cmdb", detail))
+        elif not is_host(by_name[host], host_classes, model):
+            detail = (
+                f"the inventory has it, but in the CMDB {described(by_name[host])} is no host that is in use; correct the CI, or take it "
+            )
+            audited.differences.append(_difference(host, None, "not_in_cmdb", f"{detail}out of the inventory"))
     for name, ci in sorted(by_name.items()):
         if name in audited.found:
             continue
