@@ -32,6 +32,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.report.artifacts 
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.audited import Severity, junit, severity
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.differences import difference_lines
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.progress import counted, share
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.register import spans
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.data_journal import DataJournal
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit import (
@@ -47,6 +48,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit impor
     unit_differences,
     unknown_data,
 )
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit_changes import with_changes
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.late import late_differences
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.person import this_user
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.write_off import end_write_offs
@@ -109,7 +111,7 @@ class ActionModule(TidegateAction):
             *of_units,
         ]
         differences.sort(key=lambda difference: difference["host"] or "")
-        named = [*differences, *late, *by_word_alone(by_hand), *not_compared(gone)]
+        named = self._with_changes(required_setting(options, "cmdb"), [*differences, *late, *by_word_alone(by_hand), *not_compared(gone)])
         result = {
             **self._conclude(options, compared, audited.found, named),
             "changed": bool(returned),
@@ -130,6 +132,11 @@ class ActionModule(TidegateAction):
                 save_audit(cmdb, len(compared), len(audited.found), named, this_user(task_vars), utc_now(), result["severity"])
         leave_verdict(result["severity"])
         return result
+
+    def _with_changes(self, url: str, differences: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """The differences with the changes that cover each, as far as it is known since when it is there."""
+        with Cmdb.open(url) as cmdb, cmdb.read() as connection:
+            return with_changes(differences, spans(connection, {one["host"] for one in differences if one["since"] and one["host"]}))
 
     def _conclude(
         self, options: Mapping[str, Any], compared: Sequence[str], hosts: Collection[str], named: Sequence[Mapping[str, Any]]

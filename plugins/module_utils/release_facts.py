@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, Optional
 
+from . import since
 from .release_home import NAME, HostError, Release, ReleaseHome, Seen, changed_files, extra_files
 
 _PATIENCE = 20.0  # seconds to wait for an operation that is under way on the host
@@ -40,7 +41,8 @@ def _look(root: str, name: str, settings: Optional[Mapping[str, Any]]) -> dict[s
         live = home.live()
         for release in home.all():
             changed, extra = changed_files(release, seen), extra_files(release)
-            state = {"version": release.version, "digest": release.digest, "changed": changed, "extra": extra}
+            state: dict[str, Any] = {"version": release.version, "digest": release.digest, "changed": changed, "extra": extra}
+            state["since"] = since.of_tree(release, {"changed": changed, "extra": extra})
             if live is not None and live.id == release.id:
                 found.update(state)
                 if release.has_packages:
@@ -51,6 +53,7 @@ def _look(root: str, name: str, settings: Optional[Mapping[str, Any]]) -> dict[s
                     found["outside"] = _look_outside(home, release, settings)
             elif changed or extra:
                 found["others"].append(state)
+        found["since"] = {**found.get("since", {}), **since.of_home(home, {"strangers": found["strangers"]})}
     except (HostError, OSError) as error:
         found["error"] = str(error)
     return found

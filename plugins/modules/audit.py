@@ -24,6 +24,8 @@ description:
     CMDB, with the releases of firmware on it, and with the definitive hardware storage, and kept as what was read of the unit, unless in
     check mode. Units in use, and in stock as spares, whose firmware nobody has read for C(spares.read_days) of the policy are named too.
   - Where a release is live whose effect is outside its tree, what its hook C(read) printed is compared with what it has to be read as.
+  - Where the host can say since when a difference is there, RV(differences[].covered_by) tells what may have been a change's doing from
+    what went around all of them.
   - An installation without the seat of a licensed product that it needs is a difference, see M(tidegate.release.licence).
   - Fails when there is a difference. A host that was written off, see M(tidegate.release.write_off), is named too, but does not make it
     fail, unless something of it is there and can't be read.
@@ -118,6 +120,24 @@ differences:
     remedy:
       description: What to do about it; empty when the detail says so, or nothing is to be done.
       type: str
+    recorded:
+      description: The state that is on record; empty where none can be.
+      type: str
+    since:
+      description:
+        - When it came about, by the clock and the file system of the host, which note when a file itself was changed, created, renamed or
+          given to somebody, whatever date it bears; null where the host can't say it.
+      type: str
+    latest:
+      description: When the last part of it came about, such as the last one of several files that changed.
+      type: str
+    covered_by:
+      description:
+        - The changes of the register that covered the host at these moments, because they were approved, had it in their scope and their
+          window was open, or because a deployment of theirs was under way there. Empty when no RFC covers it, and null when it is not known
+          since when it is there.
+      type: list
+      elements: str
 compared:
   description: The hosts whose releases were compared, by name.
   type: list

@@ -18,6 +18,7 @@ from ..cmdb.schema import schema
 from ..rollout.holder import Holder
 from ..rollout.states import OPEN, DeploymentState
 from .course import Course
+from .coverage import Span, window
 from .model import CANCELED, REVIEW, SCHEDULED, Rfc
 
 with contextlib.suppress(ImportError):
@@ -279,6 +280,21 @@ def update_register(cmdb: Cmdb, number: str, course: Course, now: datetime) -> N
         again = before is not None and status_of(before) != status_of(values.get("state", before))
         values |= {"sequence": table.c.sequence + int(again), "updated": now}
         connection.execute(table.update().where(table.c.number == number).values(**values))
+
+
+def spans(connection: sa.Connection, hosts: Iterable[str]) -> list[Span]:
+    """When changes and their deployments might touch ``hosts``, from the first on."""
+    t = schema()
+    c, of, d, h = t.change.c, t.change_ci.c, t.deployment.c, t.deployment_host.c
+    changes = sa.select(c.number, of.ci, c.state, c.start_date, c.end_date, c.work_end).join(t.change_ci, of.number == c.number)
+    deployments = sa.select(d.rfc, h.host, d.started, d.finished).join(t.deployment_host, h.deployment_id == d.id)
+    found: list[Span] = []
+    for some in _chunks(set(hosts)):
+        for row in connection.execute(changes.where(of.ci.in_(some))):
+            found += window(row.number, row.ci, row.state, row.start_date, row.end_date, row.work_end)
+        rows = connection.execute(deployments.where(h.host.in_(some), d.started.is_not(None)))
+        found += [Span(row.rfc, row.host, row.started, row.finished) for row in rows]
+    return found
 
 
 def cleared_fingerprint(cmdb: Cmdb, number: str) -> str | None:

@@ -16,6 +16,7 @@ from ..cmdb.model import CiModel
 from ..dhs.unit_check import DeviceReading, RecordedDevice, UnitFinding, check_device, check_parts, parts_seen, units_by_serial
 from ..dsl.firmware import FirmwareImage, images_for
 from ..report.progress import counted
+from .audit_changes import are_moments, moments_of
 
 if TYPE_CHECKING:
     from ..dhs.units import Unit
@@ -233,10 +234,10 @@ def compare(
     said_by = {(one["ci"], one["release"]): one["by"] for one in by_hand}
     differences: list[dict[str, Any]] = []
 
-    def differ(host: str | None, release: str | None, kind: str, detail: str) -> None:
+    def differ(host: str | None, release: str | None, kind: str, detail: str, **more: Any) -> None:
         if kind in _AGAINST_WORD and (host, release) in said_by:
             detail = f"{detail}, by the word of {said_by[str(host), str(release)]}, who brought it back by hand"
-        differences.append(_difference(host, release, kind, detail))
+        differences.append(_difference(host, release, kind, detail, **more))
 
     for _digest, (release, why) in sorted(untrusted.items(), key=lambda item: item[1]):
         differ(None, release, "untrusted", why)
@@ -253,14 +254,31 @@ def compare(
                 _compare_outside(host, entry, differ)
         for name, row in sorted(here.items()):
             if row["digest"] not in treeless and (name not in live or (live[name]["digest"] is None and not live[name].get("error"))):
-                differ(host, name, "missing", f"the CMDB says {name} {row['version']}, but it is not live")
+                differ(host, name, "missing", f"the CMDB says {name} {row['version']}, but it is not live", recorded=_recorded(name, row))
             if (host, name) in seatless:
                 differ(host, name, "unlicensed", seatless[host, name])
     return differences
 
 
-def _difference(host: str | None, release: str | None, kind: str, detail: str, unit: str | None = None) -> dict[str, Any]:
-    return {"host": host, "unit": unit, "release": release, "kind": kind, "detail": detail, "remedy": _REMEDIES.get(kind, "")}
+def _difference(
+    host: str | None,
+    release: str | None,
+    kind: str,
+    detail: str,
+    unit: str | None = None,
+    *,
+    recorded: str = "",
+    moments: tuple[str, str] | None = None,
+) -> dict[str, Any]:
+    """A difference. ``recorded``: the state that is on record; ``moments``: the first and the last one at which it came about."""
+    since, latest = moments or (None, None)
+    about = {"host": host, "unit": unit, "release": release, "kind": kind, "detail": detail, "remedy": _REMEDIES.get(kind, "")}
+    return {**about, "recorded": recorded, "since": since, "latest": latest, "covered_by": None}
+
+
+def _recorded(name: str, row: Mapping[str, Any] | None) -> str:
+    """A release as it is on record, for a sentence."""
+    return f"{name} {row['version']}, {row['digest']}" if row else f"no {name}"
 
 
 def _compare_release(
@@ -277,26 +295,21 @@ def _compare_release(
     elif entry["digest"] is not None:
         _compare_live(host, entry, row, archived, differ)
         if entry["digest"] in untrusted:
-            differ(host, name, "untrusted", f"{name} {entry['version']} is live, but {untrusted[entry['digest']][1]}")
+            why = f"{name} {entry['version']} is live, but {untrusted[entry['digest']][1]}"
+            differ(host, name, "untrusted", why, recorded=_recorded(name, row), moments=moments_of(entry, "live"))
     for other in entry.get("others", ()):
         _compare_files(host, name, other, differ)
     if said := entry.get("packages"):
         differ(host, name, "changed_packages", "; ".join(_shown(one) for one in said[:_LISTED]) + (" ..." if len(said) > _LISTED else ""))
     if files := entry.get("strangers"):
-        differ(host, name, "extra_files", f"{_quoted(files)} beside the releases of {name} came from nobody")
+        detail = f"{_quoted(files)} beside the releases of {name} came from nobody"
+        differ(host, name, "extra_files", detail, recorded="nothing else", moments=moments_of(entry, "strangers"))
 
 
 def not_compared(written_off: Mapping[str, Mapping[str, str]]) -> list[dict[str, Any]]:
     """A difference, as :func:`compare` has them, for each host that does not answer and was written off (``since``, ``by``, ``reason``)."""
     return [
-        {
-            "host": host,
-            "unit": None,
-            "release": None,
-            "kind": "written_off",
-            "detail": f"it is written off since {one['since'][:10]}, by {one['by']}: {one['reason']}",
-            "remedy": "",
-        }
+        _difference(host, None, "written_off", f"it is written off since {one['since'][:10]}, by {one['by']}: {one['reason']}")
         for host, one in sorted(written_off.items())
     ]
 
@@ -333,12 +346,13 @@ def lost_from_library(losses: Iterable[Loss]) -> list[dict[str, Any]]:
 
 def _compare_live(host: str, entry: Mapping[str, Any], row: Mapping[str, Any] | None, archived: Collection[str], differ: Any) -> None:
     name, version = entry["name"], entry["version"]
+    known: dict[str, Any] = {"recorded": _recorded(name, row), "moments": moments_of(entry, "live")}
     if row is None:
-        differ(host, name, "uncontrolled", f"{name} {version} is live, but the CMDB does not know of it")
+        differ(host, name, "uncontrolled", f"{name} {version} is live, but the CMDB does not know of it", **known)
     elif row["digest"] != entry["digest"]:
-        differ(host, name, "other_version", f"{name} {version} is live, but the CMDB says {row['version']}")
+        differ(host, name, "other_version", f"{name} {version} is live, but the CMDB says {row['version']}", **known)
     if entry["digest"] not in archived:
-        differ(host, name, "not_in_dsl", f"{name} {version} is live, but the DSL does not hold {entry['digest']}")
+        differ(host, name, "not_in_dsl", f"{name} {version} is live, but the DSL does not hold {entry['digest']}", **known)
     _compare_files(host, name, entry, differ)
 
 
@@ -352,7 +366,7 @@ def _compare_outside(host: str, entry: Mapping[str, Any], differ: Any) -> None:
     elif said["version"] != version:
         known = f" as with {name} {_shown(said['version'])}" if said["version"] else ""
         detail = f"{name} {version} is live, but it says {_shown(said['text'])}{known}, and has to say {_shown(said['wanted'])}"
-        differ(host, name, "other_reading", detail)
+        differ(host, name, "other_reading", detail, recorded=_shown(said["wanted"]))
 
 
 def _compare_files(host: str, name: str, entry: Mapping[str, Any], differ: Any) -> None:
@@ -362,7 +376,8 @@ def _compare_files(host: str, name: str, entry: Mapping[str, Any], differ: Any) 
     ):
         if many := len(entry[kind]):
             what = f"{counted(many, 'file')} of {name} {entry['version']} {one if many == 1 else more}"
-            differ(host, name, f"{kind}_files", f"{what}: {_quoted(entry[kind])}")
+            of = _recorded(name, {"digest": "its files", **entry})
+            differ(host, name, f"{kind}_files", f"{what}: {_quoted(entry[kind])}", recorded=of, moments=moments_of(entry, kind))
 
 
 def _quoted(files: list[str]) -> str:
@@ -401,6 +416,7 @@ def _faults(entry: object) -> Iterator[str]:
         "strangers": _are_texts,
         "packages": _are_texts,
         "outside": _is_reading,
+        "since": are_moments,
     }
     yield from (f".{key} is {_shown(entry[key])}" for key, is_sound in forms.items() if key in entry and not is_sound(entry[key]))
     yield from _file_faults("", entry)
@@ -416,6 +432,8 @@ def _faults(entry: object) -> Iterator[str]:
 
 
 def _file_faults(place: str, part: Mapping[str, Any]) -> Iterator[str]:
+    if place and not are_moments(part.get("since", {})):
+        yield f"{place}.since is {_shown(part['since'])}"
     for key in ("changed", "extra"):
         if not _are_texts(part.get(key)):
             yield f"{place}.{key} is {_shown(part.get(key))}"
