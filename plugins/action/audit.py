@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -135,8 +136,12 @@ class ActionModule(TidegateAction):
 
     def _with_changes(self, url: str, differences: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """The differences with the changes that cover each, as far as it is known since when it is there."""
+        dated = [one for one in differences if one["since"] and one["host"]]
+        if not dated:
+            return with_changes(differences, ())
+        first = min(datetime.fromisoformat(one["since"]) for one in dated)
         with Cmdb.open(url) as cmdb, cmdb.read() as connection:
-            return with_changes(differences, spans(connection, {one["host"] for one in differences if one["since"] and one["host"]}))
+            return with_changes(differences, spans(connection, {one["host"] for one in dated}, first))
 
     def _conclude(
         self, options: Mapping[str, Any], compared: Sequence[str], hosts: Collection[str], named: Sequence[Mapping[str, Any]]

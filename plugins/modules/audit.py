@@ -56,6 +56,7 @@ options:
       - Taken from the variable C(audit_junit), when it is not given.
     type: path
 seealso:
+  - module: tidegate.release.cmdb_reconcile
   - module: tidegate.release.release_facts
 """
 
@@ -123,6 +124,9 @@ differences:
     recorded:
       description: The state that is on record; empty where none can be.
       type: str
+    found:
+      description: What is there instead, where M(tidegate.release.cmdb_reconcile) can put that on record; else null.
+      type: dict
     since:
       description:
         - When it came about, by the clock and the file system of the host, which note when a file itself was changed, created, renamed or
@@ -133,9 +137,9 @@ differences:
       type: str
     covered_by:
       description:
-        - The changes of the register that covered the host at these moments, because they were approved, had it in their scope and their
-          window was open, or because a deployment of theirs was under way there. Empty when no RFC covers it, and null when it is not known
-          since when it is there.
+        - The changes of the register that covered the host at these moments, because they were approved by then, had it in their scope and
+          their window was open, or because a deployment of theirs was under way there. Empty when no RFC covers it, and null when it is
+          not known since when it is there. An RFC that is written afterwards covers nothing that was there before.
       type: list
       elements: str
 compared:

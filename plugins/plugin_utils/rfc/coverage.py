@@ -11,7 +11,8 @@ from datetime import datetime
 
 from .model import CLOSED, IMPLEMENT, REVIEW, SCHEDULED
 
-_APPROVED = frozenset({SCHEDULED, IMPLEMENT, REVIEW, CLOSED})
+APPROVED = frozenset({SCHEDULED, IMPLEMENT, REVIEW, CLOSED})
+"""The states of a change that was approved and not cancelled."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Span:
 def window(number: str, host: str, state: int, start: datetime, end: datetime, work_end: datetime | None) -> list[Span]:
     """The time that a change had for a host of its scope: its window, until its work was over. None unless it was approved."""
     until = end if work_end is None else min(end, work_end)
-    return [Span(number, host, start, until)] if state in _APPROVED and start <= until else []
+    return [Span(number, host, start, until)] if state in APPROVED and start <= until else []
 
 
 def covered_by(host: str, moments: Iterable[datetime], spans: Iterable[Span]) -> list[str]:

@@ -127,7 +127,7 @@ def recorded_devices(
             said = attributes.get("firmware")
             read = {str(component): str(version) for component, version in said.items()} if isinstance(said, Mapping) else {}
             brought = {image.component: image.version for image in images_for(device.model, of[name])}
-            found.append(replace(device, versions={**read, **brought}))
+            found.append(replace(device, versions={**read, **brought}, brought=frozenset(brought)))
     return found
 
 
@@ -160,9 +160,22 @@ def compare_devices(
             detail = f"its BMC {what}, so nobody knows which unit it is: {_shown(answer.problem)}"
             differences.append(_difference(device.ci, None, kind, detail, tag))
         else:
-            differences += unit_differences(check_device(device, answer, by_serial))
+            differences += [
+                {**one, "found": _to_record(device, answer)} if one["kind"] == "other_firmware" else one
+                for one in unit_differences(check_device(device, answer, by_serial))
+            ]
             differences += unit_differences(check_parts(device.ci, in_slots[device.ci], answer.parts, seen))
     return differences
+
+
+def _to_record(device: RecordedDevice, answer: DeviceReading) -> dict[str, str] | None:
+    """What a device runs otherwise than it is recorded, by component; ``None`` where that can't be its record.
+
+    A component says several versions, or a release on record brought another one.
+    """
+    differing = {component for component, version in device.versions.items() if answer.versions.get(component, ()) != (version,)}
+    plain = answer.plain_versions
+    return {component: plain[component] for component in sorted(differing)} if differing <= plain.keys() - device.brought else None
 
 
 def unit_differences(findings: Iterable[UnitFinding]) -> list[dict[str, Any]]:
@@ -254,7 +267,7 @@ def compare(
                 _compare_outside(host, entry, differ)
         for name, row in sorted(here.items()):
             if row["digest"] not in treeless and (name not in live or (live[name]["digest"] is None and not live[name].get("error"))):
-                differ(host, name, "missing", f"the CMDB says {name} {row['version']}, but it is not live", recorded=_recorded(name, row))
+                differ(host, name, "missing", f"the CMDB says {name} {row['version']}, but it is not live", recorded=recorded_as(name, row))
             if (host, name) in seatless:
                 differ(host, name, "unlicensed", seatless[host, name])
     return differences
@@ -269,14 +282,19 @@ def _difference(
     *,
     recorded: str = "",
     moments: tuple[str, str] | None = None,
+    found: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """A difference. ``recorded``: the state that is on record; ``moments``: the first and the last one at which it came about."""
+    """A difference. ``recorded``: the state that is on record; ``moments``: the first and the last one at which it came about.
+
+    ``found``: what is there instead, where that can be put on record in its place.
+    """
     since, latest = moments or (None, None)
     about = {"host": host, "unit": unit, "release": release, "kind": kind, "detail": detail, "remedy": _REMEDIES.get(kind, "")}
-    return {**about, "recorded": recorded, "since": since, "latest": latest, "covered_by": None}
+    there = dict(found) if found else None
+    return {**about, "recorded": recorded, "found": there, "since": since, "latest": latest, "covered_by": None}
 
 
-def _recorded(name: str, row: Mapping[str, Any] | None) -> str:
+def recorded_as(name: str, row: Mapping[str, Any] | None) -> str:
     """A release as it is on record, for a sentence."""
     return f"{name} {row['version']}, {row['digest']}" if row else f"no {name}"
 
@@ -296,7 +314,7 @@ def _compare_release(
         _compare_live(host, entry, row, archived, differ)
         if entry["digest"] in untrusted:
             why = f"{name} {entry['version']} is live, but {untrusted[entry['digest']][1]}"
-            differ(host, name, "untrusted", why, recorded=_recorded(name, row), moments=moments_of(entry, "live"))
+            differ(host, name, "untrusted", why, recorded=recorded_as(name, row), moments=moments_of(entry, "live"))
     for other in entry.get("others", ()):
         _compare_files(host, name, other, differ)
     if said := entry.get("packages"):
@@ -346,11 +364,12 @@ def lost_from_library(losses: Iterable[Loss]) -> list[dict[str, Any]]:
 
 def _compare_live(host: str, entry: Mapping[str, Any], row: Mapping[str, Any] | None, archived: Collection[str], differ: Any) -> None:
     name, version = entry["name"], entry["version"]
-    known: dict[str, Any] = {"recorded": _recorded(name, row), "moments": moments_of(entry, "live")}
+    known: dict[str, Any] = {"recorded": recorded_as(name, row), "moments": moments_of(entry, "live")}
+    live = {"version": version, "digest": entry["digest"]} if entry["digest"] in archived else None
     if row is None:
-        differ(host, name, "uncontrolled", f"{name} {version} is live, but the CMDB does not know of it", **known)
+        differ(host, name, "uncontrolled", f"{name} {version} is live, but the CMDB does not know of it", **known, found=live)
     elif row["digest"] != entry["digest"]:
-        differ(host, name, "other_version", f"{name} {version} is live, but the CMDB says {row['version']}", **known)
+        differ(host, name, "other_version", f"{name} {version} is live, but the CMDB says {row['version']}", **known, found=live)
     if entry["digest"] not in archived:
         differ(host, name, "not_in_dsl", f"{name} {version} is live, but the DSL does not hold {entry['digest']}", **known)
     _compare_files(host, name, entry, differ)
@@ -376,7 +395,7 @@ def _compare_files(host: str, name: str, entry: Mapping[str, Any], differ: Any) 
     ):
         if many := len(entry[kind]):
             what = f"{counted(many, 'file')} of {name} {entry['version']} {one if many == 1 else more}"
-            of = _recorded(name, {"digest": "its files", **entry})
+            of = recorded_as(name, {"digest": "its files", **entry})
             differ(host, name, f"{kind}_files", f"{what}: {_quoted(entry[kind])}", recorded=of, moments=moments_of(entry, kind))
 
 

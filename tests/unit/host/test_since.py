@@ -6,29 +6,33 @@
 from __future__ import annotations
 
 import os
-import time
 
 from ansible_collections.tidegate.release.plugins.module_utils.release_facts import release_facts
 from bed import Host, package
 
 
 def test_since_when_files_are_changed_missing_or_foreign_is_what_the_file_system_says(host: Host) -> None:
-    begin = time.time() - 1
     one = package("1.0")
     host.stage(one)
     assert host.activate(one, None)["state"] == "active"
-    (entry,) = release_facts(str(host.root))
-    assert set(entry["since"]) == {"live"}
     home = host.root / "hello"
     tree = home / "current"
-    (tree / "intruder").write_text("x")
-    os.utime(tree / "intruder", (0, 0))
-    (home / "other").write_text("x")
-    (entry,) = release_facts(str(host.root))
-    assert set(entry["since"]) == {"live", "extra", "strangers"}
-    first = sorted(path for path in tree.rglob("*") if path.is_file() and path.name != "intruder")[0]
-    first.unlink()
-    (entry,) = release_facts(str(host.root))
-    assert entry["changed"]
-    for pair in entry["since"].values():
-        assert begin <= pair[0] <= pair[1] <= time.time() + 1, entry["since"]
+
+    def since() -> dict[str, list[float]]:
+        (entry,) = release_facts(str(host.root))
+        found: dict[str, list[float]] = entry["since"]
+        return found
+
+    live = tree.lstat().st_ctime
+    assert since() == {"live": [live, live]}
+    for path in (tree / "intruder", tree / "other", home / "stranger"):
+        path.write_text("x")
+        os.utime(path, (0, 0))
+    moments = sorted(path.lstat().st_ctime for path in (tree / "intruder", tree / "other"))
+    stranger = (home / "stranger").lstat().st_ctime
+    assert min(moments) > 0
+    assert since() == {"live": [live, live], "extra": moments, "strangers": [stranger, stranger]}
+    missing = next(path for path in tree.rglob("*") if path.is_file() and path.name not in ("intruder", "other"))
+    missing.unlink()
+    folder = missing.parent.stat().st_ctime
+    assert since()["changed"] == [folder, folder]

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.chain import append_history
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema import schema
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.coverage import Span, covered_by, window
@@ -25,6 +26,7 @@ def at(minutes: int) -> datetime:
     return NOON + timedelta(minutes=minutes)
 
 
+TOLD = ((-10, -5), (20, -2), (30, -1))  # New, Scheduled, Implement
 moments = st.integers(0, 20).map(at)
 all_spans = st.lists(st.builds(Span, st.sampled_from(["CHG1", "CHG2", "CHG3"]), HOSTS, moments, st.none() | moments), max_size=8)
 
@@ -73,11 +75,20 @@ def test_register_and_deployments_are_where_it_is_looked(tmp_path: Path) -> None
         connection.execute(t.deployment.insert().values(id=1, **run, created=NOON, started=at(90), finished=at(95)))
         host = {"host": "web2", "wave": 1, "position": 1, "state": "active", "updated": NOON}
         connection.execute(t.deployment_host.insert().values(deployment_id=1, **host))
-        found = spans(connection, ["web1", "web2", "web9"])
+        hosts = ["web1", "web2", "web9"]
+        found = spans(connection, hosts, at(60))
+        later = spans(connection, hosts, at(96))
+        lines = [
+            {"at": at(minute), "actor": "x", "event": "rfc entered", "data": {"rfc": "CHG1", "state": state}} for minute, state in TOLD
+        ]
+        append_history(connection, lines)
+        approved_late = spans(connection, ["web1"], at(0))
     assert sorted(found, key=lambda one: one.number) == [
         Span("CHG1", "web1", at(0), at(60)),
         Span("CHG3", "web2", at(90), at(95)),
     ]
+    assert later == []
+    assert approved_late == [Span("CHG1", "web1", at(20), at(60))], "the register did not know before"
 
 
 @pytest.mark.parametrize(("minute", "expected"), [(-1, []), (0, ["CHG1"]), (60, ["CHG1"]), (61, [])])

@@ -345,6 +345,23 @@ def test_a_release_of_firmware_is_compared_by_what_the_device_says_and_missed_no
 
 
 @pytest.mark.parametrize(
+    ("firmware", "found"),
+    [
+        ({"BIOS": ["2.5.0"], "NIC": ["1.1"]}, {"NIC": "1.1"}),
+        ({"BIOS": ["2.5.0"], "NIC": ["1.1", "1.2"]}, None),  # which of them
+        ({"BIOS": ["2.5.0"]}, None),  # it does not say it any more
+        ({"BIOS": ["2.4.0"], "NIC": ["1.1"]}, None),  # a release on record brought another BIOS
+    ],
+)
+def test_what_a_device_runs_can_become_the_record_unless_a_release_brought_another_or_it_is_not_plain(firmware: Any, found: Any) -> None:
+    (device,) = recorded_devices([MACHINE], [UNIT], [{"ci": "web1", "release": "bios", "digest": DIGEST}], {DIGEST: (BIOS,)})
+    answer = read_device_answer({"device": {**SAID, "firmware": firmware}})
+    assert answer is not None
+    (named,) = compare_devices([device], {"web1": answer}, [UNIT])
+    assert (named["kind"], named["found"]) == ("other_firmware", found)
+
+
+@pytest.mark.parametrize(
     ("said", "kind"),
     [
         (None, "left_out"),
