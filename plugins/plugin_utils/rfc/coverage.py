@@ -24,9 +24,9 @@ class Span:
     start: datetime
     end: datetime | None
 
-    def covers(self, host: str, moment: datetime) -> bool:
-        """Whether the host was in its scope, and the moment in its time; both its ends are."""
-        return self.host == host and self.start <= moment and (self.end is None or moment <= self.end)
+    def covers(self, moment: datetime) -> bool:
+        """Whether the moment is in it; both its ends are."""
+        return self.start <= moment and (self.end is None or moment <= self.end)
 
 
 def window(number: str, host: str, state: int, start: datetime, end: datetime, work_end: datetime | None) -> list[Span]:
@@ -38,5 +38,5 @@ def window(number: str, host: str, state: int, start: datetime, end: datetime, w
 def covered_by(host: str, moments: Iterable[datetime], spans: Iterable[Span]) -> list[str]:
     """The numbers of the changes that covered the host at the ``moments``, in order; none at all when one of these nothing covered."""
     spans = [span for span in spans if span.host == host]
-    of_each = [{span.number for span in spans if span.covers(host, moment)} for moment in moments]
+    of_each = [{span.number for span in spans if span.covers(moment)} for moment in moments]
     return sorted(set().union(*of_each)) if of_each and all(of_each) else []

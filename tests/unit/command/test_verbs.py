@@ -9,7 +9,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -65,20 +66,27 @@ SAYS = f"import os, sys, pathlib; pathlib.Path(os.environ['{VARIABLE}']).write_t
 WAITS = "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(7)); print('there', flush=True); signal.pause()"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM])
-def test_what_is_sent_to_the_command_is_sent_to_the_run(number: int) -> None:
-    with subprocess.Popen([sys.executable, "-c", RUN, WAITS], stdout=subprocess.PIPE, text=True) as command:
+@contextmanager
+def waiting(script: str) -> Iterator[subprocess.Popen[str]]:
+    """A command whose run waits for a signal; nothing of it is left."""
+    command = subprocess.Popen([sys.executable, "-c", RUN, script], stdout=subprocess.PIPE, text=True, start_new_session=True)
+    try:
         assert command.stdout is not None
         assert command.stdout.readline() == "there\n"
-        command.send_signal(number)
+        yield command
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(command.pid, signal.SIGKILL)
+        command.communicate()
+
+
+def test_what_is_sent_to_the_command_is_sent_to_the_run() -> None:
+    with waiting(WAITS) as command:
+        command.send_signal(signal.SIGTERM)
         assert command.wait(30) == 7
 
 
 def test_who_types_ctrl_c_gets_the_end_that_the_run_comes_to() -> None:
-    waits = WAITS.replace("SIGTERM", "SIGINT")
-    with subprocess.Popen([sys.executable, "-c", RUN, waits], stdout=subprocess.PIPE, text=True, start_new_session=True) as command:
-        assert command.stdout is not None
-        assert command.stdout.readline() == "there\n"
-        time.sleep(0.1)
+    with waiting(WAITS.replace("SIGTERM", "SIGINT")) as command:
         os.killpg(command.pid, signal.SIGINT)
         assert command.wait(30) == 7

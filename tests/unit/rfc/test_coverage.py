@@ -59,7 +59,7 @@ def test_the_order_does_not_matter_and_other_hosts_changes_never_do(
 def test_a_change_covers_its_window_from_when_it_is_approved_until_its_work_is_over(
     state: int, start: datetime, end: datetime, over: datetime | None, moment: datetime
 ) -> None:
-    covers = any(span.covers("web1", moment) for span in window("CHG1", "web1", state, start, end, over))
+    covers = any(span.covers(moment) for span in window("CHG1", "web1", state, start, end, over))
     assert covers == (state in (-2, -1, 0, 3) and start <= moment <= end and (over is None or moment <= over))
 
 

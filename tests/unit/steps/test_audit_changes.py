@@ -47,6 +47,17 @@ def test_what_is_live_is_there_since_it_became_live() -> None:
     assert (uncontrolled["kind"], uncontrolled["recorded"], uncontrolled["covered_by"]) == ("uncontrolled", "no hello", [])
 
 
+def test_only_what_the_library_holds_could_become_the_record() -> None:
+    (other,) = told(ENTRY, row=ROW)
+    assert other["found"] == {"version": "1.0", "digest": DIGEST}
+    answer = read_answer({"releases": [ENTRY]})
+    assert not isinstance(answer, NotSeen)
+    assert [(one["kind"], one["found"]) for one in compare({"web1": answer}, [ROW], {OTHER}, {})] == [
+        ("other_version", None),
+        ("not_in_dsl", None),
+    ]
+
+
 def test_where_the_host_does_not_say_it_nobody_says_that_no_change_covers_it() -> None:
     (unknown,) = told(ENTRY | {"extra": ["x"]}, Span("CHG1", "web1", NOON, None))
     assert (unknown["since"], unknown["covered_by"]) == (None, None)

@@ -147,6 +147,12 @@ def test_firmware_that_a_device_says_it_runs_becomes_the_record(desk: Desk) -> N
     assert desk.reconcile().done == [], "a release brought it"
 
 
+def test_what_is_neither_a_release_nor_firmware_is_left(desk: Desk) -> None:
+    base: Mapping[str, Any] = {"host": "web1", "unit": None, "release": "hello", "kind": "copies", "detail": "x", "remedy": "y"}
+    desk.audit([{**base, "recorded": "", "found": {"version": "1.0", "digest": desk.homes.digest}}])
+    assert desk.reconcile().left == ["web1: copies is nothing that can be put on record: x; y"]
+
+
 def test_to_restore_is_left_to_a_deployment_of_the_very_package_that_is_on_record(desk: Desk) -> None:
     desk.reconcile(kinds=["uncontrolled"])
     desk.audit()
