@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, Optional
 
+from . import since
 from .access import odd_access
 from .release_home import NAME, HostError, Release, ReleaseHome, Seen, changed_files, extra_files
 
@@ -57,6 +58,7 @@ def _look(root: str, name: str, settings: Optional[Mapping[str, Any]], running: 
                     found["running"] = look_running(home, release, settings, not state["changed"])
             elif state["changed"] or state["extra"] or state["access"]:
                 found["others"].append(state)
+        found["since"] = {**found.get("since", {}), **since.of_home(home, {"strangers": found["strangers"]})}
     except (HostError, OSError) as error:
         found["error"] = str(error)
     return found
@@ -71,7 +73,8 @@ def _state(release: Release, seen: Seen) -> dict[str, Any]:
 
         foreign = foreign_bytecode(release, compiled)
         extra = sorted(extra + [path.encode(errors="surrogateescape").decode(errors="backslashreplace") for path in foreign])
-    return {"version": release.version, "digest": release.digest, "changed": changed, "extra": extra, "access": odd_access(release)}
+    state = {"version": release.version, "digest": release.digest, "changed": changed, "extra": extra, "access": odd_access(release)}
+    return {**state, "since": since.of_tree(release, {"changed": changed, "extra": extra})}
 
 
 def _look_outside(home: ReleaseHome, live: Release, settings: Optional[Mapping[str, Any]]) -> dict[str, str]:

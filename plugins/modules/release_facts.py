@@ -131,6 +131,12 @@ releases:
         problem:
           description: Why there is no telling; empty when there is.
           type: str
+    since:
+      description:
+        - Since when what is found is so, as two moments in seconds since 1970 of the host's clock, the first and the last at which the file
+          system noted a change. By what it is, V(changed) and V(extra) files, V(strangers), and V(live) for the release that is live.
+          What is not known is left out.
+      type: dict
     others:
       description: Releases beside the live one that are not as they were released.
       type: list

@@ -96,7 +96,7 @@ def tries(site: Site) -> list[Tried]:
     there = {name: str(site.path / name) for name in names}
     key = {"tidegate_key": there["carl.pem"], "tidegate_policy": there["people.yml"]}
     live, next_ = {"tidegate_rfc": there["CHG0000401.yml"]}, {"tidegate_rfc": there["CHG0000402.yml"]}
-    new = {name: str(site.path / "new" / name) for name in ("report", "clearance", "schedule.ics")}
+    new = {name: str(site.path / "new" / name) for name in ("report", "clearance", "schedule.ics", "results.xml")}
     about = {"tidegate_name": "hello", "tidegate_version": "2.0"}
     report = {"tidegate_report": new["report"]}
     tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
@@ -128,7 +128,8 @@ def tries(site: Site) -> list[Tried]:
         Tried("deploy", f"CHG0000402 would be deployed. {undone}", {**next_, **report}),
         Tried("backout", f"CHG0000401 would be backed out. {undone}", {**live, **report, "tidegate_reason": "it is bad"}),
         Tried("verify", "hello 2.0 would be verified on 2 hosts", about),
-        Tried("audit", "each runs what the CMDB says"),
+        Tried("audit", "each runs what the CMDB says", {"audit_junit": new["results.xml"]}),
+        Tried("reconcile", "CHG0000402.* is not in the register", {**next_, "tidegate_reason": "so"}, refused=True),
         Tried("report", "index.html: would be written", report),
         Tried("dsl_sync", "would be copied to", {"tidegate_dsl_to": there["replica"]}),
         Tried("dsl_verify", "are what their digests say"),

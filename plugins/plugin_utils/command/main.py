@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """``tidegate``: every verb, and what needs no Ansible because it only looks, as one command.
 
-A verb becomes the ansible-playbook that runs its playbook: same variables, same exit status.
+A verb becomes the ansible-playbook that runs its playbook: same variables, same exit status, but for ``audit``, which has more of these.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ _LOOKS = {
     "hold": "Asks that no further wave of an RFC's deployment begins",
     "status": "Tells where deployments are, and what waits for a person",
 }
+_WITH_VERDICT = frozenset({"audit"})  # verbs whose exit status says more than ansible-playbook's
 # Other names for a verb, with what it is then told.
 _ALIASES = {"resume": "deploy", "try": "verify"}
 _SAID = {
@@ -90,12 +91,18 @@ def _play(name: str, own: list[str], rest: list[str]) -> int:
     )
     add_options(parser, name, about.options)
     add_ansible(parser)
-    asked = parser.parse_args(own)
+    try:
+        asked = parser.parse_args(own)
+    except SystemExit as ended:
+        if ended.code == 0 or verb not in _WITH_VERDICT:
+            raise
+        return 1  # argparse's own 2 is a verdict here
     told = variables(asked)
     if name == "try":
         told.setdefault("tidegate_release", ".")
     settings = ansible_settings.missing_settings(os.environ, ansible_settings.configured_options(os.environ, Path.cwd()))
-    return verbs.play(verb, [*ansible_arguments(asked), *(["-e", json.dumps(told)] if told else []), *rest], settings)
+    arguments = [*ansible_arguments(asked), *(["-e", json.dumps(told)] if told else []), *rest]
+    return verbs.play_for_verdict(verb, arguments, settings) if verb in _WITH_VERDICT else verbs.play(verb, arguments, settings)
 
 
 def add_ansible(parser: argparse.ArgumentParser) -> None:

@@ -17,6 +17,7 @@ from ..dhs.unit_check import DeviceReading, RecordedDevice, UnitFinding, check_d
 from ..dsl.firmware import FirmwareImage, images_for
 from ..report.progress import counted
 from . import audit_sets
+from .audit_changes import are_moments, moments_of
 from .audit_host import REMEDIES, Copies, compare_access, compare_copies, compare_running, compare_scan, read_copies, release_faults
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def recorded_devices(
             said = attributes.get("firmware")
             read = {str(component): str(version) for component, version in said.items()} if isinstance(said, Mapping) else {}
             brought = {image.component: image.version for image in images_for(device.model, of[name])}
-            found.append(replace(device, versions={**read, **brought}))
+            found.append(replace(device, versions={**read, **brought}, brought=frozenset(brought)))
     return found
 
 
@@ -163,9 +164,22 @@ def compare_devices(
             detail = f"its BMC {what}, so nobody knows which unit it is: {_shown(answer.problem)}"
             differences.append(_difference(device.ci, None, kind, detail, tag))
         else:
-            differences += unit_differences(check_device(device, answer, by_serial))
+            differences += [
+                {**one, "found": _to_record(device, answer)} if one["kind"] == "other_firmware" else one
+                for one in unit_differences(check_device(device, answer, by_serial))
+            ]
             differences += unit_differences(check_parts(device.ci, in_slots[device.ci], answer.parts, seen))
     return differences
+
+
+def _to_record(device: RecordedDevice, answer: DeviceReading) -> dict[str, str] | None:
+    """What a device runs otherwise than it is recorded, by component; ``None`` where that can't be its record.
+
+    A component says several versions, or a release on record brought another one.
+    """
+    differing = {component for component, version in device.versions.items() if answer.versions.get(component, ()) != (version,)}
+    plain = answer.plain_versions
+    return {component: plain[component] for component in sorted(differing)} if differing <= plain.keys() - device.brought else None
 
 
 def unit_differences(findings: Iterable[UnitFinding]) -> list[dict[str, Any]]:
@@ -193,6 +207,11 @@ def account(
         if host not in by_name:
             detail = "the inventory has it, but the CMDB does not; enter it with tidegate.release.cmdb_ci, or take it out of the inventory"
             audited.differences.append(_difference(host, None, "not_in_cmdb", detail))
+        elif not is_host(by_name[host], host_classes, model):
+            detail = (
+                f"the inventory has it, but in the CMDB {described(by_name[host])} is no host that is in use; correct the CI, or take it "
+            )
+            audited.differences.append(_difference(host, None, "not_in_cmdb", f"{detail}out of the inventory"))
     for name, ci in sorted(by_name.items()):
         if name in audited.found:
             continue
@@ -232,10 +251,10 @@ def compare(
     said_by = {(one["ci"], one["release"]): one["by"] for one in by_hand}
     differences: list[dict[str, Any]] = []
 
-    def differ(host: str | None, release: str | None, kind: str, detail: str) -> None:
+    def differ(host: str | None, release: str | None, kind: str, detail: str, **more: Any) -> None:
         if kind in _AGAINST_WORD and (host, release) in said_by:
             detail = f"{detail}, by the word of {said_by[str(host), str(release)]}, who brought it back by hand"
-        differences.append(_difference(host, release, kind, detail))
+        differences.append(_difference(host, release, kind, detail, **more))
 
     for _digest, (release, why) in sorted(untrusted.items(), key=lambda item: item[1]):
         differ(None, release, "untrusted", why)
@@ -252,14 +271,36 @@ def compare(
                 _compare_outside(host, entry, differ)
         for name, row in sorted(here.items()):
             if row["digest"] not in treeless and (name not in live or (live[name]["digest"] is None and not live[name].get("error"))):
-                differ(host, name, "missing", f"the CMDB says {name} {row['version']}, but it is not live")
+                differ(host, name, "missing", f"the CMDB says {name} {row['version']}, but it is not live", recorded=recorded_as(name, row))
             if (host, name) in seatless:
                 differ(host, name, "unlicensed", seatless[host, name])
     return differences
 
 
-def _difference(host: str | None, release: str | None, kind: str, detail: str, unit: str | None = None) -> dict[str, Any]:
-    return {"host": host, "unit": unit, "release": release, "kind": kind, "detail": detail, "remedy": _REMEDIES.get(kind, "")}
+def _difference(
+    host: str | None,
+    release: str | None,
+    kind: str,
+    detail: str,
+    unit: str | None = None,
+    *,
+    recorded: str = "",
+    moments: tuple[str, str] | None = None,
+    found: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """A difference. ``recorded``: the state that is on record; ``moments``: the first and the last one at which it came about.
+
+    ``found``: what is there instead, where that can be put on record in its place.
+    """
+    since, latest = moments or (None, None)
+    about = {"host": host, "unit": unit, "release": release, "kind": kind, "detail": detail, "remedy": _REMEDIES.get(kind, "")}
+    there = dict(found) if found else None
+    return {**about, "recorded": recorded, "found": there, "since": since, "latest": latest, "covered_by": None}
+
+
+def recorded_as(name: str, row: Mapping[str, Any] | None) -> str:
+    """A release as it is on record, for a sentence."""
+    return f"{name} {row['version']}, {row['digest']}" if row else f"no {name}"
 
 
 def _compare_release(
@@ -277,13 +318,15 @@ def _compare_release(
         _compare_live(host, entry, row, archived, differ)
         compare_running(host, entry, differ, _shown)
         if entry["digest"] in untrusted:
-            differ(host, name, "untrusted", f"{name} {entry['version']} is live, but {untrusted[entry['digest']][1]}")
+            why = f"{name} {entry['version']} is live, but {untrusted[entry['digest']][1]}"
+            differ(host, name, "untrusted", why, recorded=recorded_as(name, row), moments=moments_of(entry, "live"))
     for other in entry.get("others", ()):
         _compare_files(host, name, other, differ)
     if said := entry.get("packages"):
         differ(host, name, "changed_packages", "; ".join(_shown(one) for one in said[:_LISTED]) + (" ..." if len(said) > _LISTED else ""))
     if files := entry.get("strangers"):
-        differ(host, name, "extra_files", f"{_quoted(files)} beside the releases of {name} came from nobody")
+        detail = f"{_quoted(files)} beside the releases of {name} came from nobody"
+        differ(host, name, "extra_files", detail, recorded="nothing else", moments=moments_of(entry, "strangers"))
 
 
 def compare_beside(
@@ -306,14 +349,7 @@ def compare_beside(
 def not_compared(written_off: Mapping[str, Mapping[str, str]]) -> list[dict[str, Any]]:
     """A difference, as :func:`compare` has them, for each host that does not answer and was written off (``since``, ``by``, ``reason``)."""
     return [
-        {
-            "host": host,
-            "unit": None,
-            "release": None,
-            "kind": "written_off",
-            "detail": f"it is written off since {one['since'][:10]}, by {one['by']}: {one['reason']}",
-            "remedy": "",
-        }
+        _difference(host, None, "written_off", f"it is written off since {one['since'][:10]}, by {one['by']}: {one['reason']}")
         for host, one in sorted(written_off.items())
     ]
 
@@ -350,12 +386,14 @@ def lost_from_library(losses: Iterable[Loss]) -> list[dict[str, Any]]:
 
 def _compare_live(host: str, entry: Mapping[str, Any], row: Mapping[str, Any] | None, archived: Collection[str], differ: Any) -> None:
     name, version = entry["name"], entry["version"]
+    known: dict[str, Any] = {"recorded": recorded_as(name, row), "moments": moments_of(entry, "live")}
+    live = {"version": version, "digest": entry["digest"]} if entry["digest"] in archived else None
     if row is None:
-        differ(host, name, "uncontrolled", f"{name} {version} is live, but the CMDB does not know of it")
+        differ(host, name, "uncontrolled", f"{name} {version} is live, but the CMDB does not know of it", **known, found=live)
     elif row["digest"] != entry["digest"]:
-        differ(host, name, "other_version", f"{name} {version} is live, but the CMDB says {row['version']}")
+        differ(host, name, "other_version", f"{name} {version} is live, but the CMDB says {row['version']}", **known, found=live)
     if entry["digest"] not in archived:
-        differ(host, name, "not_in_dsl", f"{name} {version} is live, but the DSL does not hold {entry['digest']}")
+        differ(host, name, "not_in_dsl", f"{name} {version} is live, but the DSL does not hold {entry['digest']}", **known)
     _compare_files(host, name, entry, differ)
 
 
@@ -369,7 +407,7 @@ def _compare_outside(host: str, entry: Mapping[str, Any], differ: Any) -> None:
     elif said["version"] != version:
         known = f" as with {name} {_shown(said['version'])}" if said["version"] else ""
         detail = f"{name} {version} is live, but it says {_shown(said['text'])}{known}, and has to say {_shown(said['wanted'])}"
-        differ(host, name, "other_reading", detail)
+        differ(host, name, "other_reading", detail, recorded=_shown(said["wanted"]))
 
 
 def _compare_files(host: str, name: str, entry: Mapping[str, Any], differ: Any) -> None:
@@ -380,7 +418,8 @@ def _compare_files(host: str, name: str, entry: Mapping[str, Any], differ: Any) 
     ):
         if many := len(entry[kind]):
             what = f"{counted(many, 'file')} of {name} {entry['version']} {one if many == 1 else more}"
-            differ(host, name, f"{kind}_files", f"{what}: {_quoted(entry[kind])}")
+            of = recorded_as(name, {"digest": "its files", **entry})
+            differ(host, name, f"{kind}_files", f"{what}: {_quoted(entry[kind])}", recorded=of, moments=moments_of(entry, kind))
 
 
 def _quoted(files: list[str]) -> str:
@@ -419,6 +458,7 @@ def _faults(entry: object) -> Iterator[str]:
         "strangers": _are_texts,
         "packages": _are_texts,
         "outside": _is_reading,
+        "since": are_moments,
     }
     yield from (f".{key} is {_shown(entry[key])}" for key, is_sound in forms.items() if key in entry and not is_sound(entry[key]))
     yield from _file_faults("", entry)
@@ -435,6 +475,8 @@ def _faults(entry: object) -> Iterator[str]:
 
 def _file_faults(place: str, part: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"{place}{fault}" for fault in release_faults(part, _shown))
+    if place and not are_moments(part.get("since", {})):
+        yield f"{place}.since is {_shown(part['since'])}"
     for key in ("changed", "extra"):
         if not _are_texts(part.get(key)):
             yield f"{place}.{key} is {_shown(part.get(key))}"
