@@ -25,7 +25,7 @@ _RATE_DAYS = 30
 _D = DeploymentState
 
 Unit = Literal["rate", "seconds", "ratio", "count"]
-_SUFFIXES: Mapping[Unit, str] = {"rate": "_per_30_days", "seconds": "_seconds", "ratio": "_ratio", "count": ""}
+_SUFFIXES: Mapping[Unit, str] = {"rate": "", "seconds": "_seconds", "ratio": "_ratio", "count": ""}
 
 
 @dataclass(frozen=True)
@@ -157,10 +157,10 @@ class FigureGroup:
 
 @dataclass(frozen=True)
 class Figures:
-    """Figures until ``now``, of ``months`` such as ``2026-11``, the oldest first. ``archived``: deployments among them whose journal is in
-    a file, so that they are left out where it would be needed."""
+    """Figures ``until`` a moment, of ``months`` such as ``2026-11``, the oldest first. ``archived``: deployments of these whose journal is
+    in a file, so that they are left out where it would be needed."""
 
-    now: datetime
+    until: datetime
     months: tuple[str, ...]
     everything: FigureGroup
     releases: Mapping[str, FigureGroup]
@@ -170,13 +170,13 @@ class Figures:
 
 @dataclass(frozen=True)
 class _Bucket:
-    """What counts for one figure: of a group, in a month or in all. ``days`` of it are over."""
+    """What counts for one figure: of a group, in a month or in all. ``days``: how many of it have begun."""
 
     deployments: Sequence[StartedDeployment]
     unruled: int
     overdue: int
     audits: Sequence[AuditCount]
-    days: float
+    days: int
     first: frozenset[int]
     redone: frozenset[int]
     pick: Callable[[tuple[str, str, str]], bool]
@@ -432,7 +432,7 @@ class _Counter:
     """Counts groups; ``since``: the month of the first deployment that there is."""
 
     facts: FigureFacts
-    now: datetime
+    until: datetime
     months: tuple[str, ...]
     since: str
     first: frozenset[int]
@@ -473,8 +473,8 @@ class _Counter:
             {name: [count(one) for one in each] for name, count in _COUNTED.items()},
         )
 
-    def _days(self, names: Sequence[str]) -> float:
-        """How many days of months are over; at least one, so that an hour's deployments are no rate of thousands."""
+    def _days(self, names: Sequence[str]) -> int:
+        """How many days of months there were until now, one that is not over for a whole one, so that a rate is the same all day long."""
         since, until = max(names[0], min(self.since, names[-1])), names[-1]
-        end = min(self.now, start_of(months_until(start_of(until) + timedelta(days=40), 1)[0]))
-        return max(1.0, (end - start_of(since)) / timedelta(days=1))
+        end = min(self.until, start_of(months_until(start_of(until) + timedelta(days=40), 1)[0]))
+        return max(1, -((start_of(since) - end) // timedelta(days=1)))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.figures import (
@@ -108,3 +109,10 @@ def test_an_archived_journal_is_left_out_where_it_is_needed() -> None:
 def test_what_is_over_at_once_took_no_time_and_is_no_failure_that_lasts() -> None:
     at_once = deployment(1, gates=(NOW,), lives=(NOW - HOUR, NOW))
     assert (at_once.recovery, deployment(1, gates=(NOW,), lives=(NOW - HOUR,)).recovery) == (0, None)
+
+
+def test_the_page_about_figures_has_each_of_them() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "figures.md").read_text()
+    source = {one.name: f"[{one.source}]({one.url})" if one.url else one.source for one in FIGURES}
+    lacking = [one.name for one in FIGURES if f"| {one.title} | {one.definition} | {source[one.name]} | `{one.metric}` |" not in page]
+    assert lacking == []

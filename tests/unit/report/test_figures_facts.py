@@ -37,7 +37,7 @@ World = dict[str, list[Row]]
 
 # --- what may have happened --------------------------------------------------------------------------------------------------------------
 
-HOSTS = [
+HOSTS: list[Row] = [
     {"name": "web1", "support_group": "web", "owned_by": "olga"},
     {"name": "web2", "support_group": "", "owned_by": "web"},
     {"name": "db1", "support_group": None, "owned_by": "dba"},
@@ -345,7 +345,7 @@ class Naive:
         first = min([one["started"][:7] for one in self.deployments], default=months[-1])
         begins = max(months[0], min(first, months[-1]))
         days = [datetime(2026, 9, 1, tzinfo=UTC) + timedelta(days=number) for number in range(80)]
-        over = sum(begins <= f"{day:%Y-%m}" <= months[-1] for day in days) + (0.5 if months[-1] == "2026-11" else 0)
+        over = sum(begins <= f"{day:%Y-%m}" <= months[-1] for day in days) + (1 if months[-1] == "2026-11" else 0)
         unruled = [
             row
             for row in self.history
@@ -361,7 +361,7 @@ class Naive:
         ]
         library = ("lost", "not_in_dsl", "untrusted")
         return {
-            "deployment_frequency": Amount(pytest.approx(len(mine) / over * 30), len(mine)),
+            "deployment_frequency": Amount(len(mine) / over * 30, len(mine)),
             "change_lead_time": middle(self.lead),
             "change_fail_rate": share(self.failed),
             "failed_deployment_recovery_time": middle(self.recovery),
@@ -395,10 +395,9 @@ def test_each_figure_is_what_the_raw_rows_say(empty: Path, world: World) -> None
         naive = Naive(path)
         assert figures.months == MONTHS
         same(figures.everything, naive.figures, "all")
-        releases = [None, "shop", "agent", "own"]
-        for release in releases[1:]:
+        for release in ("shop", "agent", "own"):
             if release in figures.releases:
-                same(figures.releases[release], lambda months, of=release: naive.figures(months, release=of), str(release))  # type: ignore[misc]
+                same(figures.releases[release], lambda months, of=release: naive.figures(months, release=of), release)  # type: ignore[misc]
         for team in ("web", "dba", "rita"):
             if team in figures.teams:
                 same(figures.teams[team], lambda months, of=team: naive.figures(months, team=of), team)  # type: ignore[misc]
