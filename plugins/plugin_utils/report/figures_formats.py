@@ -20,7 +20,7 @@ BRIEF = tuple(FIGURES[:5])
 """What is shown of each release and team."""
 _HEADS = ("Freq.", "Lead", "Failed", "Recovery", "Rework")
 _BARS = "▁▂▃▄▅▆▇█"
-_NAME, _CELL = 27, 10  # letters of a line of 80
+_NAME, _CELL = 23, 11  # letters of a line of 80
 _ROWS, _MONTHS = 20, 12  # releases, teams and bars in a terminal
 _DAY = 24 * 3600
 _UNITS = {"seconds": "seconds", "ratio": "ratio"}

@@ -22,6 +22,10 @@ with contextlib.suppress(ImportError):
     import jinja2
     import markupsafe
 
+PAGE: Mapping[str, str] = {"page": "figures.html", "data": "figures.json"}
+"""What a report has of figures, as its overview leads there."""
+REPORTED = 12
+"""Months that a report looks back."""
 _ROWS = 100  # releases, and teams, on the page
 _BAR, _GAP, _HEIGHT = 8, 2, 32
 
@@ -58,8 +62,8 @@ def spark_bars(figure: Figure, amounts: Sequence[Amount], months: Sequence[str])
     return Spark(len(bars) * (_BAR + _GAP), _HEIGHT, tuple(bars), label)
 
 
-def render_figures(figures: Figures) -> str:
-    """The page; everything in it is escaped."""
+def render_figures(figures: Figures, *, within: bool = False) -> str:
+    """The page; everything in it is escaped. ``within``: it is one of a report's, and leads to the first."""
     groups = [("release", busiest(figures.releases)), ("team", busiest(figures.teams))]
     return (
         _environment()
@@ -71,6 +75,7 @@ def render_figures(figures: Figures) -> str:
             brief=BRIEF,
             groups=[(title, found[:_ROWS], len(found[_ROWS:])) for title, found in groups],
             least=LEAST,
+            within=within,
         )
     )
 
@@ -126,7 +131,20 @@ def write_figures(figures: Figures, path: Path, *, write: bool) -> list[str]:
     With ``write`` false nothing is written. Raises :class:`TidegateError` as :func:`check_figures_file`, and when it can't be written.
     """
     check_figures_file(path)
-    content = _FILES[path.suffix][1](figures).encode("utf-8", "replace")
+    return _write(_FILES[path.suffix][1](figures), path, write=write)
+
+
+def write_figures_pages(figures: Figures, directory: Path, *, write: bool) -> list[str]:
+    """Write the page of a report in its ``directory``, with its data beside it; returns and raises as :func:`write_figures`."""
+    made = {"page": render_figures(figures, within=True), "data": _as_json(figures)}
+    if directory.is_dir():
+        for name in PAGE.values():
+            check_figures_file(directory / name)
+    return [path for kind, name in PAGE.items() for path in _write(made[kind], directory / name, write=write)]
+
+
+def _write(text: str, path: Path, *, write: bool) -> list[str]:
+    content = text.encode("utf-8", "replace")
     try:
         if path.is_file() and path.read_bytes() == content:
             return []

@@ -19,7 +19,12 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.report.figures im
     StartedDeployment,
     count_figures,
 )
-from ansible_collections.tidegate.release.plugins.plugin_utils.report.figures_page import render_figures, spark_bars, write_figures
+from ansible_collections.tidegate.release.plugins.plugin_utils.report.figures_page import (
+    render_figures,
+    spark_bars,
+    write_figures,
+    write_figures_pages,
+)
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import DeploymentState
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -88,6 +93,21 @@ def test_a_file_is_written_once_a_day_unless_something_happens(name: str, tmp_pa
     write_figures(late[0], path, write=True)
     assert write_figures(late[1], path, write=True) == []
     assert write_figures(figures(), path, write=True) == [str(path)]
+
+
+def test_only_the_page_of_a_report_leads_to_its_first_page() -> None:
+    assert 'href="index.html"' in render_figures(figures(), within=True)
+    assert 'href="index.html"' not in render_figures(figures())
+
+
+def test_a_report_has_the_page_and_its_data(tmp_path: Path) -> None:
+    there = [str(tmp_path / "figures.html"), str(tmp_path / "figures.json")]
+    assert write_figures_pages(figures(), tmp_path / "new", write=False) == [one.replace("/figures", "/new/figures") for one in there]
+    assert write_figures_pages(figures(), tmp_path, write=True) == there
+    assert write_figures_pages(figures(), tmp_path, write=True) == []
+    (tmp_path / "figures.json").write_text("mine\n")
+    with pytest.raises(TidegateError, match=r"figures\.json has no figures"):
+        write_figures_pages(figures(), tmp_path, write=True)
 
 
 @pytest.mark.parametrize("name", ["figures.json", "figures.prom", "figures.html"])
