@@ -136,6 +136,7 @@ def tries(site: Site) -> list[Tried]:
         Tried("schedule", "would be entered, .*would be written", schedule),
         Tried("journal_archive", "the journal of 1 .*would be archived", archive),
         Tried("figures", "a bar for each month.*would be written", {"tidegate_figures_file": there["figures.json"]}),
+        Tried("tell", "the policy has no channel", {"tidegate_test": True}),
         Tried("stock", "there is no stock rule", refused=True),
         Tried("lab", "changed=1", lab),
         Tried("cmdb_upgrade", "nothing to do"),
