@@ -15,6 +15,7 @@ description:
     and hosts, and to pages of hosts, with what each runs now. Beside each page is its data as JSON, beside the first one C(report.json).
   - Where the hardware storage has stock rules, or firmware levels, they have a page too, with how many units there are for each. What
     counts as usable depends on O(policy).
+  - C(figures.html) has the figures of the last twelve months, which M(tidegate.release.figures) explains, with C(figures.json) beside it.
   - Deployments that are not over always have a page, of the others the newest 30, and those that are asked for. The others are counted;
     what an old one left for a person to do is said on the first page all the same.
   - The pages need no network and no script. Files that already say the same are left alone, and pages that a report has no more are
@@ -45,6 +46,7 @@ options:
     type: dict
     default: {}
 seealso:
+  - module: tidegate.release.figures
   - module: tidegate.release.conclude
   - module: tidegate.release.audit
 """

@@ -93,6 +93,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
 
 def tries(site: Site) -> list[Tried]:
     names = ("CHG0000401.yml", "CHG0000402.yml", "people.yml", "carl.pem", "replica", "labs", "plan.html", "journal", "copy")
+    names = ("CHG0000401.yml", "CHG0000402.yml", "people.yml", "carl.pem", "replica", "labs", "plan.html", "journal", "figures.json")
     there = {name: str(site.path / name) for name in names}
     key = {"tidegate_key": there["carl.pem"], "tidegate_policy": there["people.yml"]}
     live, next_ = {"tidegate_rfc": there["CHG0000401.yml"]}, {"tidegate_rfc": there["CHG0000402.yml"]}
@@ -136,6 +137,8 @@ def tries(site: Site) -> list[Tried]:
         Tried("import", "1 would be entered", hosts="more.yml"),
         Tried("schedule", "would be entered, .*would be written", schedule),
         Tried("journal_archive", "the journal of 1 .*would be archived", archive),
+        Tried("figures", "a bar for each month.*would be written", {"tidegate_figures_file": there["figures.json"]}),
+        Tried("tell", "the policy has no channel", {"tidegate_test": True}),
         Tried("stock", "there is no stock rule", refused=True),
         Tried("lab", "changed=1", lab),
         Tried("cmdb_copy", "would be copied to", {"tidegate_cmdb_to": there["copy"]}),
