@@ -16,6 +16,7 @@ import html5lib
 import sqlalchemy as sa
 import yaml
 from age import Aged, Effort, cpu_of, effort_of, law
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema import schema
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.course import Course
@@ -51,14 +52,17 @@ def _report(aged: Aged) -> Effort:
     """A report that is written for the first time; what comes of it is the bytes and elements of each of its pages, the overview first."""
     from ansible_collections.tidegate.release.plugins.plugin_utils.report.files import write_report
     from ansible_collections.tidegate.release.plugins.plugin_utils.report.model import build_report
+    from ansible_collections.tidegate.release.plugins.plugin_utils.report.site import with_library, with_site
 
+    policy = load_policy(None)
     url, folder = str(aged.part("fleet", _make)), aged.folder / "report"
 
     def work() -> list[int]:
         for path in sorted(folder.rglob("*"), reverse=True):
             path.unlink() if path.is_file() else path.rmdir()
-        with Cmdb.open(url) as cmdb:
-            write_report(build_report(cmdb, NOW), folder, write=True)
+        with Cmdb.open(url) as cmdb, cmdb.at_one_moment() as moment:
+            made = with_site(build_report(moment, NOW, past=True), moment, policy, NOW)
+        write_report(with_library(made, None, policy, NOW), folder, write=True)
         return [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
 
     def measure(_path: Path, _times: int) -> Effort:
@@ -86,6 +90,27 @@ def report_memory(aged: Aged) -> float:
 @law("finished deployments, 10,000 CIs", at_most=1.5, unit="MB")
 def report_bytes(aged: Aged) -> float:
     return float(sum(_report(aged).result)) / 1e6
+
+
+@law("a report of 1,000 deployments, each of 1,000 hosts", limit=3)
+def report_thousands(aged: Aged) -> float:
+    """Of a CMDB of its own, which does not grow: each of 1,000 deployments went to each of 1,000 hosts, three releases in turn."""
+    from ansible_collections.tidegate.release.plugins.plugin_utils.report.files import write_report
+    from ansible_collections.tidegate.release.plugins.plugin_utils.report.model import build_report
+    from ansible_collections.tidegate.release.plugins.plugin_utils.report.site import with_library, with_site
+
+    def make(path: Path, _times: int) -> str:
+        build_aged(f"{path}.sqlite", Age(deployments=1000, cis=1000, hosts=1000, releases=3, planned=50))
+        return f"{path}.sqlite"
+
+    url, policy = str(aged.part("thousands", make)), load_policy(None)
+
+    def work() -> None:
+        with Cmdb.open(url) as cmdb, cmdb.at_one_moment() as moment:
+            made = with_site(build_report(moment, NOW, past=True), moment, policy, NOW)
+        write_report(with_library(made, None, policy, NOW), aged.folder / "report_of_thousands", write=True)
+
+    return cpu_of(work)
 
 
 @law("finished deployments, 10,000 CIs; the largest page", limit=500, unit="kB")

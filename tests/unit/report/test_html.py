@@ -33,6 +33,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.report.html impor
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.model import Report
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import HostState
 
+NAV = ["index.html", "changes.html", "releases.html", "calendar.html", "search/1.html", "search/1.html"]
 EVIL = "</title></text><script>alert(1)</script>\"'><img src=http://evil.example/x>"
 
 
@@ -86,7 +87,7 @@ def stocked(word: str) -> dict[str, Any]:
 def report(word: str = "web", waves: list[dict[str, Any]] | None = None, deployments: int = 1, **more: Any) -> Report:
     """A report as the CMDB's is made, with the same functions for what one page says of another."""
     pages = {f"deployments/{number}": deployment(word, waves, number) for number in range(1, deployments + 1)}
-    hosts = dict(model._host_pages([host(word)]))
+    hosts = dict(model._host_pages([host(word)], {}))
     overview = {
         "generated": "2026-03-01T11:00:00.000Z",
         "attention": [word],
@@ -137,8 +138,8 @@ def test_hostile_names_and_reasons_stay_text() -> None:
 
 def test_the_pages_need_nothing_but_each_other() -> None:
     first, *others = pages(report())
-    assert Page(first).addresses == ["deployments/1.html", "stock/1.html", "hosts/1.html"]
-    assert [Page(text).addresses for text in others] == [["../index.html"]] * 3
+    assert Page(first).addresses == [*NAV, "deployments/1.html", "stock/1.html", "hosts/1.html"]
+    assert [Page(text).addresses for text in others] == [[f"../{page}" for page in NAV]] * 3
     for text in (first, *others):
         assert not {"script", "link", "iframe", "img", "object"} & set(Page(text).tags)
         assert "url(" not in text
@@ -189,7 +190,7 @@ def test_deployments_that_wait_for_somebody_come_first_and_the_others_are_counte
     many.overview["deployments"][0]["state"] = "held"
     many.overview["counts"]["deployments"] = {"completed": 1999, "held": 1}
     text = render_overview(many.overview, many.deployments)
-    assert Page(text).addresses[:3] == ["deployments/1.html", "deployments/3.html", "deployments/2.html"]
+    assert Page(text).addresses[len(NAV) :][:3] == ["deployments/1.html", "deployments/3.html", "deployments/2.html"]
     assert "1 held, 1999 completed; here are all that are open, and the newest of the others" in text
 
 
@@ -215,7 +216,7 @@ def fleet_of_10_000() -> Report:
         for name in each["hosts"]:
             each["results"][name]["detail"] = f"it said no at {name}\n" + "and why\n" * 200
     made = report(waves=waves, deployments=2)
-    hosts = dict(model._host_pages([{**host(), "name": name, "digest": "sha256:" + "0" * 64} for name in names for _twice in range(2)]))
+    hosts = dict(model._host_pages([{**host(), "name": name, "digest": "sha256:" + "0" * 64} for name in names for _twice in range(2)], {}))
     return Report({**made.overview, "hosts": [model._page(name, page) for name, page in hosts.items()]}, made.deployments, hosts)
 
 
@@ -365,8 +366,9 @@ def test_a_page_is_valid_html(name: str) -> None:
 def test_a_page_can_be_found_ones_way_in_by_ear_and_by_keyboard(name: str) -> None:
     """What axe asks for: all in one main landmark, headings in order, tables with headers, and what scrolls can be reached."""
     body = html5lib.parse(PAGES[name](), namespaceHTMLElements=False).find("body")
-    (main,) = body
+    *before, main = body
     assert main.tag == "main"
+    assert [each.tag for each in before] == (["nav"] if name.startswith(("report", "attention", "empty")) else [])
     headings = [int(each.tag[1]) for each in main.iter() if re.fullmatch("h[1-6]", str(each.tag))]
     assert headings[0] == 1
     assert headings.count(1) == 1
