@@ -92,27 +92,6 @@ def report_bytes(aged: Aged) -> float:
     return float(sum(_report(aged).result)) / 1e6
 
 
-@law("a report of 1,000 deployments, each of 1,000 hosts", limit=3)
-def report_thousands(aged: Aged) -> float:
-    """Of a CMDB of its own, which does not grow: each of 1,000 deployments went to each of 1,000 hosts, three releases in turn."""
-    from ansible_collections.tidegate.release.plugins.plugin_utils.report.files import write_report
-    from ansible_collections.tidegate.release.plugins.plugin_utils.report.model import build_report
-    from ansible_collections.tidegate.release.plugins.plugin_utils.report.site import with_library, with_site
-
-    def make(path: Path, _times: int) -> str:
-        build_aged(f"{path}.sqlite", Age(deployments=1000, cis=1000, hosts=1000, releases=3, planned=50))
-        return f"{path}.sqlite"
-
-    url, policy = str(aged.part("thousands", make)), load_policy(None)
-
-    def work() -> None:
-        with Cmdb.open(url) as cmdb, cmdb.at_one_moment() as moment:
-            made = with_site(build_report(moment, NOW, past=True), moment, policy, NOW)
-        write_report(with_library(made, None, policy, NOW), aged.folder / "report_of_thousands", write=True)
-
-    return cpu_of(work)
-
-
 @law("finished deployments, 10,000 CIs; the largest page", limit=500, unit="kB")
 def report_page_bytes(aged: Aged) -> float:
     return max(path.stat().st_size for path in _pages(aged)) / 1e3
