@@ -168,7 +168,7 @@ def write_documents(
 
 _PLANS: Mapping[str, tuple[tuple[bytes, ...], Callable[[Mapping[str, Any]], str]]] = {
     ".html": ((_MARK, b"<title>Plan of "), render_plan),
-    ".svg": ((b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 960 ', b'aria-label="Waves of '), render_plan_drawing),
+    ".svg": ((b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ', b'aria-label="Waves of '), render_plan_drawing),
     ".json": ((b'{\n  "rfc": ', b'"release": '), lambda plan: json.dumps(plan, indent=2, ensure_ascii=False) + "\n"),
 }
 """By suffix of a file that a plan is written to, what its beginning has, and what makes it."""

@@ -17,13 +17,13 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from ..rollout.forecast import in_bytes
+from ..rollout.forecast import in_bytes, in_time
 from ..rollout.states import OPEN
 from .changes import NUMBER
 from .differences import difference_lines
@@ -78,10 +78,13 @@ _LONGER = 100  # times that a window may be as long as a deployment, to be drawn
 _CALENDAR_ROWS, _LABEL = 60, 24  # rows of the drawing of a calendar, and letters of a row's name
 _LIST_ROW = 260  # bytes of a row of a list, beside its texts
 _RISKY = re.compile("[<>&\"']|[^\x20-\x7e]")  # what is longer on a page than it is
+_UTC = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}[.0-9]*Z")
 _NUMBER = re.compile(f"(?<![A-Za-z0-9])({NUMBER.pattern})(?![A-Za-z0-9])")
 _BACK = frozenset({"backing_out", "backed_out"})  # events of a deployment that goes back
-_LEFT, _WIDTH = 120, 600  # where the cells start and how far they may go, in the drawing's own units
-_NAME_CELL, _SMALL_CELL, _GAP, _HEIGHT = 146, 20, 4, 22
+_STRIP, _STRIP_LABEL, _VERSIONS = 30, 18, 3  # waves of a plan that are drawn over time, letters of a name there, versions before
+_LEFT, _WIDTH = 0, 680  # where the cells start and how far they may go, in the drawing's own units
+_SMALL_CELL, _GAP, _HEIGHT = 20, 4, 22
+_HEAD = 42  # what is above the cells of a wave
 
 
 @dataclass(frozen=True)
@@ -284,30 +287,77 @@ def render_clearance(clearance: Mapping[str, Any]) -> str:
 def render_plan(plan: Mapping[str, Any]) -> str:
     """The page of a plan as :func:`..steps.preview.preview` makes it; everything in it is escaped."""
     rows = _plan_rows(plan)
-    about = {"rows": rows[:_PLAN_ROWS], "more_rows": len(rows[_PLAN_ROWS:]), "room": _PLAN_NAMES}
-    return _template("plan.html.j2").render(plan=plan, lanes=plan_lanes(plan), **about)
+    sizes = [entry["bytes"] for wave in plan["waves"] for entry in wave["hosts"] if entry["bytes"] is not None]
+    about = {"rows": rows[:_PLAN_ROWS], "more_rows": len(rows[_PLAN_ROWS:]), "room": _PLAN_NAMES, "total": sum(sizes) if sizes else None}
+    return _template("plan.html.j2").render(plan=plan, drawn=draw_plan(plan), **about)
 
 
 def render_plan_drawing(plan: Mapping[str, Any]) -> str:
     """The drawing of a plan's waves as an SVG that needs nothing else; everything in it is escaped."""
-    return _template("plan.svg.j2").render(plan=plan, lanes=plan_lanes(plan))
+    return _template("plan.svg.j2").render(plan=plan, drawn=draw_plan(plan))
 
 
-def plan_lanes(plan: Mapping[str, Any]) -> list[Lane]:
+@dataclass(frozen=True)
+class PlanDrawing:
+    """Where the waves of a plan are drawn, and below them ``strip``, when they are likely to be, beside windows and freezes."""
+
+    lanes: list[Lane]
+    strip: Time | None
+    strip_y: int
+    height: int
+
+
+def draw_plan(plan: Mapping[str, Any]) -> PlanDrawing:
     """Where each wave of a plan and each of its hosts is drawn, as far as there is room; a cell's title says why the host is there."""
-    waves = [
-        {
-            **dict.fromkeys(("gate", "opened", "decided")),
-            "number": wave["number"],
-            "state": "closed",
-            "hosts": [entry["host"] for entry in wave["hosts"]],
-            "results": {entry["host"]: {"state": entry["state"] or "planned", "detail": entry["why"]} for entry in wave["hosts"]},
-            "reason": Counter(entry["why"] for entry in wave["hosts"]).most_common(1)[0][0],
-            "more_reasons": len({entry["why"] for entry in wave["hosts"]}) - 1,
-        }
-        for wave in plan["waves"]
+    waves = [_planned_wave(plan, wave) for wave in plan["waves"]]
+    drawn = lanes({"waves": waves}, 500, _PLAN_WAVES)
+    strip = _plan_strip(plan)
+    below = drawn[-1].y + drawn[-1].height if drawn else 0
+    return PlanDrawing(drawn, strip, below + 24, below + (24 + 22 * (len(strip.rows) + 1) if strip else 0))
+
+
+def _planned_wave(plan: Mapping[str, Any], wave: Mapping[str, Any]) -> dict[str, Any]:
+    hosts = wave["hosts"]
+    reasons = Counter(entry["why"] for entry in hosts).most_common()
+    before = Counter(entry["from"] or "nothing" for entry in hosts).most_common()
+    sizes = [entry["bytes"] for entry in hosts if entry["bytes"] is not None]
+    likely = plan["estimate"]["waves"][wave["number"] - 1 : wave["number"]] if plan["estimate"] else []
+    when = f"about {_minute(likely[0]['start'])} to {_minute(likely[0]['end'])} UTC" if likely else ""
+    when = f"not before {_minute(wave['not_before'])} UTC" if wave["not_before"] and not when else when
+    when = f"at {_moment(wave['instant'])}" if wave["instant"] else when
+    return {
+        **dict.fromkeys(("gate", "opened", "decided")),
+        "number": wave["number"],
+        "state": "closed",
+        "hosts": [entry["host"] for entry in hosts],
+        "results": {entry["host"]: {"state": entry["state"] or "planned", "detail": entry["why"]} for entry in hosts},
+        "reason": reasons[0][0] if reasons else "",
+        "more_reasons": max(0, len(reasons) - 1),
+        "change": f"{', '.join(version for version, _count in before[:_VERSIONS]) or 'nothing'} → {plan['version']}",
+        "bytes": sum(sizes) if sizes else None,
+        "when": when,
+    }
+
+
+def _plan_strip(plan: Mapping[str, Any]) -> Time | None:
+    """The waves of a plan as they are likely to be, beside the windows and freezes of their time."""
+    likely = plan["estimate"]["waves"] if plan["estimate"] else []
+    if not likely:
+        return None
+    ends = [moment for one in likely for moment in (one["start"], one["end"])]
+    axis = Axis.over([*ends, plan["change"]["start"], plan["change"]["end"]])
+    if axis is None:
+        return None
+    if (axis.end - axis.start) > _LONGER * timedelta(seconds=plan["estimate"]["seconds"]):
+        axis = Axis.over(ends) or axis
+    rows = [Row("window of the RFC", _bars(axis, plan["change"]["start"], plan["change"]["end"], "window"))]
+    rows += [
+        Row(one["summary"][:_STRIP_LABEL], _bars(axis, one["start"], one["end"], one["kind"]))
+        for one in plan["calendar"]
+        if datetime.fromisoformat(one["start"]) < axis.end and axis.start < datetime.fromisoformat(one["end"])
     ]
-    return lanes({"waves": waves}, 500, _PLAN_WAVES)
+    rows += [Row(f"wave {number}", _bars(axis, one["start"], one["end"], "s-active")) for number, one in enumerate(likely[:_STRIP], 1)]
+    return Time(axis, rows)
 
 
 def _plan_rows(plan: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], str | None, str, list[str]]]:
@@ -351,6 +401,7 @@ def _environment() -> jinja2.Environment:
         words=lambda text: text.replace("_", " "),
         time=lambda at: _moment(at.astimezone(UTC).isoformat()),
         bytes=in_bytes,
+        length_of=in_time,
         anchor=anchor,
         linked=_linked,
     )
@@ -421,12 +472,20 @@ def lanes(deployment: Mapping[str, Any], cells: int = 500, waves: int = 200) -> 
     chosen = sorted(deployment["waves"], key=lambda wave: (wave["gate"] == "proceed" or wave["state"] == "closed", wave["number"]))
     for wave in sorted(chosen[: max(0, waves)], key=lambda wave: wave["number"]):
         whole, named = len(wave["hosts"]) <= cells, len(wave["hosts"]) <= _NAMED
-        drawn = _cells(wave, y, _NAME_CELL if named else _SMALL_CELL) if whole else _bar(wave, y)
+        below = y + _HEAD
+        drawn = _cells(wave, below, _name_cell(wave["hosts"]) if named else _SMALL_CELL) if whole else _bar(wave, below)
         cells -= len(drawn)
         height = max([2 * _HEIGHT, *(cell.y - y + _HEIGHT + _GAP for cell in drawn)])
         result.append(Lane(wave, y, height, drawn, _seconds(wave["opened"], wave["decided"]), whole and named, not whole))
         y += height + 18
     return result
+
+
+def _name_cell(hosts: Sequence[str]) -> int:
+    """How wide cells are in which the longest of the names has room, or as much of it as there is."""
+    longest = 32 + 7.3 * max(map(len, hosts), default=0)
+    widths = ((_WIDTH + _GAP) // columns - _GAP for columns in (4, 3, 2, 1))
+    return next((width for width in widths if width >= longest), _WIDTH)
 
 
 def _cells(wave: Mapping[str, Any], y: int, width: int) -> tuple[Cell, ...]:
@@ -439,7 +498,7 @@ def _cells(wave: Mapping[str, Any], y: int, width: int) -> tuple[Cell, ...]:
 
 def _cell(host: str, result: Mapping[str, Any], x: int, y: int, width: int) -> Cell:
     sign, words = STATES.get(result["state"], ("", result["state"]))
-    room = (width - 30) // 7
+    room = int((width - 30) / 7.3)
     label = "" if width == _SMALL_CELL else host if len(host) <= room else f"{host[: room - 1]}…"
     reason = result["detail"].partition("\n")[0]
     title = f"{host} {words}{': ' if reason else ''}{reason}"
@@ -461,7 +520,19 @@ def _bar(wave: Mapping[str, Any], y: int) -> tuple[Cell, ...]:
 
 
 def _moment(text: str | None) -> str:
-    return "—" if text is None else f"{text[:10]} {text[11:19]} UTC"
+    """A moment, RFC 3339, as people read it, in UTC."""
+    if text is None:
+        return "—"
+    if text.endswith("Z") and _UTC.fullmatch(text):  # as all documents of a report have it
+        return f"{text[:10]} {text[11:19]} UTC"
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (ValueError, OverflowError):  # what is no moment stays as somebody wrote it
+        return text
+
+
+def _minute(text: str) -> str:
+    return _moment(text)[5:16]
 
 
 def _seconds(start: str | None, end: str | None) -> str:

@@ -162,7 +162,7 @@ def test_colour_is_never_the_only_sign() -> None:
 
 
 def test_no_cell_leaves_its_column_or_covers_another() -> None:
-    waves = [wave(1, ["a" * 80]), wave(2, [f"h{i}" for i in range(24)]), wave(3, [f"h{i}" for i in range(200)])]
+    waves = [wave(1, ["a" * 120]), wave(2, [f"h{i}" for i in range(24)]), wave(3, [f"h{i}" for i in range(200)])]
     waves.append(wave(4, [f"h{i}" for i in range(10_000)]))
     for index, state in enumerate(STATES):
         waves[3]["results"][f"h{index}"]["state"] = state
@@ -170,12 +170,12 @@ def test_no_cell_leaves_its_column_or_covers_another() -> None:
     boxes = [(cell.x, cell.y) for lane in drawn for cell in lane.cells]
     assert len(set(boxes)) == len(boxes) == 225 + len(STATES)
     assert all(
-        cell.x + cell.width <= 720 and lane.y <= cell.y and cell.y + 22 <= lane.y + lane.height for lane in drawn for cell in lane.cells
+        cell.x + cell.width <= 680 and lane.y <= cell.y and cell.y + 22 <= lane.y + lane.height for lane in drawn for cell in lane.cells
     )
     assert all(left.x + left.width < right.x for left, right in pairwise(drawn[3].cells))
     assert all(below.y >= above.y + above.height for above, below in pairwise(drawn))
     assert drawn[0].cells[0].label.endswith("…")
-    assert drawn[0].cells[0].title.startswith("a" * 80)
+    assert drawn[0].cells[0].title.startswith("a" * 120)
 
 
 def test_the_waves_that_somebody_has_to_look_at_are_drawn_before_all_others() -> None:
