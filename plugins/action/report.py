@@ -17,6 +17,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.report.figures_fa
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.figures_page import PAGE, REPORTED, write_figures_pages
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.files import merge, write_report
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.model import build_report
+from ansible_collections.tidegate.release.plugins.plugin_utils.report.site import with_library, with_site
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting
 
 
@@ -27,10 +28,12 @@ class ActionModule(TidegateAction):
     homes = ("cmdb",)
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        with Cmdb.open(required_setting(options, "cmdb")) as cmdb:
-            read_days = load_policy(optional_setting(options, "policy")).spares.read_days
-            report = build_report(cmdb, utc_now(), options["deployments"], read_days)
-            figures = read_figures(cmdb, utc_now(), REPORTED, read_days)
+        policy, now = load_policy(optional_setting(options, "policy")), utc_now()
+        with Cmdb.open(required_setting(options, "cmdb")) as cmdb, cmdb.at_one_moment() as moment:
+            report = build_report(moment, now, options["deployments"], policy.spares.read_days, past=True)
+            report = with_site(report, moment, policy, now)
+            figures = read_figures(moment, now, REPORTED, policy.spares.read_days)
+        report = with_library(report, optional_setting(options, "dsl"), policy, now)
         report = replace(report, overview=merge({**report.overview, "figures": dict(PAGE)}, options["extra"]))
         directory = Path(options["dest"])
         changed = write_report(report, directory, write=not self._task.check_mode)

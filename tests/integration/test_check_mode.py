@@ -92,8 +92,18 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
 
 
 def tries(site: Site) -> list[Tried]:
-    names = ("CHG0000401.yml", "CHG0000402.yml", "people.yml", "carl.pem", "replica", "labs", "plan.html", "journal", "copy")
-    names = ("CHG0000401.yml", "CHG0000402.yml", "people.yml", "carl.pem", "replica", "labs", "plan.html", "journal", "figures.json")
+    names = (
+        "CHG0000401.yml",
+        "CHG0000402.yml",
+        "people.yml",
+        "carl.pem",
+        "replica",
+        "labs",
+        "plan.html",
+        "journal",
+        "copy",
+        "figures.json",
+    )
     there = {name: str(site.path / name) for name in names}
     key = {"tidegate_key": there["carl.pem"], "tidegate_policy": there["people.yml"]}
     live, next_ = {"tidegate_rfc": there["CHG0000401.yml"]}, {"tidegate_rfc": there["CHG0000402.yml"]}
