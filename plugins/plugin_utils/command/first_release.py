@@ -26,9 +26,10 @@ with contextlib.suppress(ImportError):
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _SCHEMAS = Path(__file__).parents[1] / "schemas"
-_NAME = re.compile(r"(?=.{2,30}\Z)[a-z][a-z0-9]*(-[a-z0-9]+)*")  # of a release, a user, a unit and a package of Debian alike
+_LONGEST = 30  # letters of the release's name
+_NAME = re.compile(rf"(?=.{{2,{_LONGEST}}}\Z)[a-z][a-z0-9]*(-[a-z0-9]+)*")  # of a release, a user, a unit and a package of Debian alike
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
-_ADDRESS = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.:-]{0,251}[A-Za-z0-9])?")
+_ADDRESS = re.compile(r"[A-Za-z0-9:]([A-Za-z0-9.:-]{0,251}[A-Za-z0-9])?")
 _OPEN = timedelta(days=7)  # how long the window of the first change is
 
 
@@ -71,7 +72,7 @@ class FirstRelease:
             )
         wrong = [host for host, address in self.hosts.items() if not (_HOST.fullmatch(host) and _ADDRESS.fullmatch(address or "x"))]
         if wrong or not self.hosts:
-            listed = ", ".join(f"{host!r:.60}" for host in wrong) or "none"
+            listed = ", ".join(f"{'='.join(filter(None, (host, self.hosts[host])))!r:.60}" for host in wrong) or "none"
             raise TidegateError(f"the hosts can't be {listed}; write --hosts web1,web2, or web1=192.0.2.11 for one with an address")
 
     def files(self, public: str) -> Iterator[tuple[str, str]]:
@@ -92,6 +93,13 @@ class FirstRelease:
                 place = path.relative_to(_TEMPLATES / folder).as_posix().removesuffix(".j2")
                 target = "." + place if place == "gitignore" else place.replace("NAME", self.name).replace("ROLE", role)
                 yield target, environment.get_template(path.relative_to(_TEMPLATES).as_posix()).render(said)
+
+
+def nearest_name(text: str) -> str:
+    """A name that a release can have, as near to ``text`` as can be, such as ``my-shop`` for ``My_Shop``."""
+    words = re.findall("[a-z0-9]+", text.lower())
+    name = "-".join(words).lstrip("-0123456789")[:_LONGEST].rstrip("-")
+    return name if _NAME.fullmatch(name) else "service"
 
 
 def parse_hosts(text: str) -> dict[str, str]:

@@ -21,7 +21,7 @@ from ..cmdb.store import Cmdb
 from ..errors import TidegateError
 from ..keys import make_key_pair
 from ..rollout.holder import user_name
-from .first_release import KINDS, FirstRelease, parse_hosts
+from .first_release import KINDS, FirstRelease, nearest_name, parse_hosts
 
 _HOSTS = "web1,web2"
 _OWN = ("release", "keys", "dsl", "cmdb.sqlite")  # what may not be there either, besides the files themselves
@@ -49,7 +49,7 @@ def init(given: argparse.Namespace) -> int:
     kind = given.kind or _asked(f"What does a host get ({', '.join(KINDS)})?", next(iter(KINDS)))
     if kind not in KINDS:
         raise TidegateError(f"{kind!r:.60} is no kind of release; it can be {', '.join(KINDS)}")
-    name = given.name or _asked("What is the release called?", folder.absolute().resolve().name)
+    name = given.name or _asked("What is the release called?", nearest_name(folder.absolute().resolve().name))
     hosts = given.hosts if given.hosts is not None else _asked("On which hosts is it to run?", _HOSTS)
     first = FirstRelease(kind, name, parse_hosts(hosts), user_name(), utc_now().astimezone())
     if kind == "deb" and shutil.which("dpkg-deb") is None:
