@@ -118,7 +118,7 @@ def test_the_page_leads_from_nothing_to_own_software_that_is_live_and_on(newcome
                 newcomer.run(block["code"].replace("--lab-path", f"--lab-first {first} --lab-path"), fails=mark == "fails")
                 if "tidegate init" in block["code"]:
                     newcomer.hurry()
-                if "tidegate deploy" in block["code"]:
+                if "deploy" in block["code"]:
                     live.append({said_by(address) for address in addresses})
                     if len(live) == 1:
                         assert len(newcomer.commands) <= 6

@@ -41,15 +41,15 @@ class Kind(NamedTuple):
     payload: bool
     port: bool
     needs: str
-    lab: bool  # whether hosts of tidegate lab have that
+    lab: str  # whose hosts of tidegate lab have that: anybody's, root's, or nobody's
 
 
 KINDS: Mapping[str, Kind] = {
-    "process": Kind("Answers over HTTP", ("service", "process"), True, True, "Python 3.9 on each host", True),
-    "systemd": Kind("Answers over HTTP", ("service", "systemd"), True, True, "systemd on each host", False),
-    "role": Kind("Writes a configuration file", ("role",), False, False, "Python 3.9 on each host", True),
-    "deb": Kind("Says which version it is", ("deb",), True, False, "dpkg on each host", True),
-    "container": Kind("Runs an image", ("container",), False, False, "Podman on each host, and an image in a registry", False),
+    "process": Kind("Answers over HTTP", ("service", "process"), True, True, "Python 3.9 on each host", "anybody"),
+    "systemd": Kind("Answers over HTTP", ("service", "systemd"), True, True, "systemd on each host", "nobody"),
+    "role": Kind("Writes a configuration file", ("role",), False, False, "Python 3.9 on each host", "root"),
+    "deb": Kind("Says which version it is", ("deb",), True, False, "dpkg on each host", "root"),
+    "container": Kind("Runs an image", ("container",), False, False, "Podman on each host, and an image in a registry", "nobody"),
 }
 """By what ``--kind`` takes; the first is what it is where nobody says."""
 

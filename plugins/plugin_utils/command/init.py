@@ -133,7 +133,7 @@ def _next(folder: Path, first: FirstRelease, key: str) -> Iterator[str]:
     if folder.absolute().resolve() != Path.cwd().resolve():
         yield f"  {shlex.join(['cd', str(folder)])}"
     yield "  tidegate import -i hosts.yml"
-    if about.lab:
+    if about.lab == "anybody" or (about.lab == "root" and os.geteuid() == 0):
         yield "  # or, without hosts of your own, and with the line of cmdb.yml that is for them:"
         yield f"  #   {lab}"
     if first.kind == "container":
