@@ -76,7 +76,7 @@ def activate(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
     target = find_release(home, digest, order.supplies, "is not staged here; run the deployment again to stage it", **order.entry())
     before = find_previous(home, previous, order)
     order.switch(before, target)
-    gone = _gone_back(home, target, before, order) if order.unknown and order.confirm_within > 0 else None
+    gone = gone_back(home, target, before, order) if order.unknown and order.confirm_within > 0 else None
     ready = make_ready(home, target, before, order, watched) if gone is None else gone
     return ready if isinstance(ready, dict) else switch_forward(home, target, before, order, ready)
 
@@ -208,7 +208,7 @@ def confirm(home: ReleaseHome, digest: str, previous: Optional[str], order: Orde
     """
     home.fence(order.token)
     live, target = home.live(), home.find(digest)
-    gone = _gone_back(home, target, find_previous(home, previous, order), order) if target and order.confirm_within > 0 else None
+    gone = gone_back(home, target, find_previous(home, previous, order), order) if target and order.confirm_within > 0 else None
     if gone is not None:
         return gone
     if target is None or live is None or live.id != target.id:
@@ -360,7 +360,7 @@ def set_guard(home: ReleaseHome, target: Release, before: Optional[Release], ord
         raise HostError(f"nothing would take this host back by itself ({error}); mend it, or set rollout.confirm_minutes to 0") from None
 
 
-def _gone_back(home: ReleaseHome, target: Release, before: Optional[Release], order: Order) -> Optional[dict[str, Any]]:
+def gone_back(home: ReleaseHome, target: Release, before: Optional[Release], order: Order) -> Optional[dict[str, Any]]:
     """The answer of a host that has left the deployment's release by itself, or tried to; nothing when it has not.
 
     What it could not bring to its end is tried once more, so that the answer says why.

@@ -21,6 +21,7 @@ from .activation import (
     disarm,
     fall_back,
     find_previous,
+    gone_back,
     make_ready,
     make_ready_back,
     poise_forward,
@@ -160,11 +161,16 @@ def await_switch(home: ReleaseHome, patience: float) -> None:
 def collect(home: ReleaseHome, digest: str, previous: Optional[str], order: Order) -> dict[str, Any]:
     """Find out what an armed host has done: its answer as from :func:`.activation.activate`, ``failed`` for one that did not switch.
 
-    One that was interrupted in its switch goes back.
+    One that was interrupted in its switch goes back. One that has gone back by itself since, which is not known, says that.
     """
     home.fence(order.token)
+    gone, target = None, home.find(digest)
+    if target is not None and order.unknown and order.confirm_within > 0 and home.unconfirmed(order.deployment):
+        gone = gone_back(home, target, find_previous(home, previous, order), order)
     seen, alive = beside.end(home.armed)
     remove(home.instant)
+    if gone is not None:
+        return gone
     answer = seen.get("answer")
     if isinstance(answer, dict) and seen.get("deployment") == order.deployment:
         return answer
@@ -174,7 +180,6 @@ def collect(home: ReleaseHome, digest: str, previous: Optional[str], order: Orde
         beside.end(home.guard)
         waiting = "it was still waiting for the instant" if alive else "what waited there for the instant is gone"
         return _not_switched(str(seen.get("why") or waiting))
-    target = home.find(digest)
     if target is None or (live is not None and live.id == target.id and home.at_rest(target)):
         return activate(home, digest, previous, order)
     order.switch(before, target)

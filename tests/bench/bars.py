@@ -1,14 +1,14 @@
 # Copyright (c) Tidegate maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How fast we want to be: ratios of what was measured in the same run. To look at, for benchmarks fail nothing."""
+"""How fast we want to be: ratios of what was measured in the same run, and what was promised. To look at, for benchmarks fail nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from deployments import CONTROLLER_STEP, PLAYBOOK, QUARTER, SHARED
+from deployments import AGAINST_PLAIN, AT_ONCE, CONTROLLER_STEP, FLIPS, PLAYBOOK, QUARTER, SHARED, WAITER, WAYS_BACK
 from firmware import CPU_OF_A_UNIT, POLLS
 from measure import Finding
 from planning import FROM_MEMORY, FROM_MEMORY_FOR_AWX, OURS_FOR_AWX
@@ -70,6 +70,17 @@ def _rows(findings: Mapping[str, Finding]) -> Iterator[tuple[str, ...]]:
     if inventory:
         ours, memory = inventory.costs["ours"].peak_mib, inventory.costs[FROM_MEMORY].peak_mib
         yield _row("inventory_30k", f"memory of ours / {FROM_MEMORY}", 1.25, cpu=ours / memory)
+    if planner := findings.get("plan_100k"):
+        planned = planner.costs["ours"]
+        yield _row("plan_100k", "CPU seconds of ours", 2.0, cpu=planned.cpu_seconds)
+        yield _row("plan_100k", "MiB of ours", 200.0, cpu=planned.peak_mib)
+    if skew := findings.get("activation_skew"):
+        waiter = skew.details[WAITER]
+        yield _row("activation_skew", "seconds between the first flip and the last", 0.1, time=skew.details[FLIPS][AT_ONCE])
+        yield _row("activation_skew", "seconds between the first way back and the last", 0.25, time=skew.details[WAYS_BACK])
+        yield _row("activation_skew", "CPU seconds of the controller / a plain wave", 2.5, cpu=skew.details[AGAINST_PLAIN])
+        yield _row("activation_skew", "MiB of a host that waits", 15.0, cpu=waiter["mib"])
+        yield _row("activation_skew", "CPU of a host that waits, of one core", 0.02, cpu=waiter["cpu"])
     if machines:
         yield _row("firmware_waves", f"waves / ({machines.floor[0]})", 1.3, time=machines.seconds / machines.floor[1])
         yield _row("firmware_waves", "CPU seconds of the controller for each unit", 0.4, cpu=machines.details[CPU_OF_A_UNIT])

@@ -30,6 +30,9 @@ PLAYBOOK = "a playbook of builtin modules"
 PLAYBOOK_OF_COPIES = "the same with copies"
 SHARED = "ours, shared files"
 QUARTER = "a quarter of them"
+AT_ONCE = "at one instant"
+FLIPS, WAYS_BACK = "spread_of_the_flip", "spread_of_the_way_back"
+WAITER, AGAINST_PLAIN = "who_waits", "controller_cpu_against_a_plain_wave"
 CONTROLLER_STEP = "controller_cpu_seconds_of_a_step"
 _WAVES: dict[str, Any] = {"canary": 1, "steps": [25, 50, 100]}
 _TAR = "plain ssh + tar"
@@ -193,7 +196,7 @@ def activation_skew(field: Field) -> Finding:
     costs = Costs(field.meters)
     policies: dict[str, dict[str, Any]] = {
         _PLAIN: {},
-        "at one instant": {"together": {"skew_milliseconds": 5000}, "confirm_minutes": 10},
+        AT_ONCE: {"together": {"skew_milliseconds": 5000}, "confirm_minutes": 10},
     }
     spreads = {}
     for name, more in policies.items():
@@ -209,34 +212,39 @@ def activation_skew(field: Field) -> Finding:
     rfc = _small(field, "2", field.count, together={"skew_milliseconds": 5000, "lead_seconds": 20}, confirm_minutes=0.25)
     deploy = field.command("tidegate.release.deploy", {"tidegate_rfc": rfc})
     killed = [sys.executable, str(_KILLED), "fire", "", "18", "group"]
-    waiters: list[float] = []
+    waiters: list[tuple[float, float]] = []
     with _busy():
         with subprocess.Popen([*killed, *deploy], env=field.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
             while run.poll() is None:
-                waiters = max(waiters, _megabytes_of_waiters(), key=len)
+                waiters = max(waiters, _waiters(), key=len)
                 time.sleep(1)
         if run.returncode:
             raise RuntimeError(f"the run that was to be killed ended with {run.returncode}")
         time.sleep(2 + 15 + 15)  # the instant, the time to confirm, and some more
     states = set(field.everywhere_says("cat /opt/tidegate/hello/current/file"))
-    details = {"spread_of_the_flip": spreads, "spread_of_the_way_back": _spread(field), "hosts_run_then": sorted(states)}
-    details["megabytes_of_who_waits"] = {"hosts": len(waiters), "most": max(waiters, default=None)}
-    ours, plain = costs["at one instant"].controller_cpu_seconds, costs[_PLAIN].controller_cpu_seconds
-    details["controller_cpu_against_a_plain_wave"] = round(ours / plain, 2)
+    details: dict[str, Any] = {FLIPS: spreads, WAYS_BACK: _spread(field), "hosts_run_then": sorted(states)}
+    most = (max((one[place] for one in waiters), default=float("nan")) for place in (0, 1))
+    details[WAITER] = {"hosts": len(waiters), **dict(zip(("mib", "cpu"), most, strict=True))}
+    ours, plain = costs[AT_ONCE].controller_cpu_seconds, costs[_PLAIN].controller_cpu_seconds
+    details[AGAINST_PLAIN] = round(ours / plain, 2)
     print("".join(f"    {name}: {value}\n" for name, value in details.items()), end="", flush=True)
-    return Finding(spreads["at one instant"], ("100 ms", 0.1), costs=costs, details=details)
+    return Finding(spreads[AT_ONCE], ("100 ms", 0.1), costs=costs, details=details)
 
 
-def _megabytes_of_waiters() -> list[float]:
-    """What each process takes that waits on a lab host for an instant, with what it shares with others
-    (RSS), as on a host there is one of it."""
+def _waiters() -> list[tuple[float, float]]:
+    """What each process takes that waits on a lab host for an instant: MiB with what it shares with others (RSS), as on a host there is one
+    of it, and CPU seconds a second, since it began to wait."""
     found = []
+    tick = os.sysconf("SC_CLK_TCK")
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             if any(os.readlink(fd).endswith("/opt/tidegate/hello/armed") for fd in (process / "fd").iterdir()):
                 lines = (process / "smaps_rollup").read_text().splitlines()
                 own = [int(line.split()[1]) for line in lines if line.startswith(("Private_", "Shared_"))]
-                found.append(round(sum(own) / 1024, 1))
+                fields = (process / "stat").read_text().rpartition(")")[2].split()
+                age = time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / tick
+                cpu = (int(fields[11]) + int(fields[12])) / tick
+                found.append((round(sum(own) / 1024, 1), round(cpu / max(age, 1), 3)))
     return found
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -82,11 +83,28 @@ class Bed:
     def states(self) -> dict[str, str]:
         return {target.host: str(target.state) for target in self.journal.targets(self.run.deployment)}
 
-    def step(self, step: type[together.TogetherAction], host: str, *, back: bool = False, **answers: Any) -> dict[str, Any]:
-        """Do a step whose host answers each operation like this; armed, told and started unless it is said."""
+    def action(self, step: type[together.TogetherAction], host: str, *, back: bool = False) -> Any:
+        """A step on a host, and in ``asked`` what that was asked."""
         action: Any = step.__new__(step)
         action._run, action._host, action.options, action._cmdb = self.run, host, {"settings": {}, "back": back}, self.cmdb
         action.asked = []
+        return action
+
+    def cut(self, step: type[together.TogetherAction], host: str, *, back: bool = False) -> str:
+        """Do a step whose line is cut while the host is asked; how the host stands by it."""
+        action = self.action(step, host, back=back)
+
+        def call(*_: Any, **_arguments: Any) -> dict[str, Any]:
+            raise ConnectionError
+
+        action.call = call
+        with pytest.raises(ConnectionError):
+            action.visit(self.journal, self.journal.deployment(self.run.deployment))
+        return str(action.lost(self.journal, "the connection was lost"))
+
+    def step(self, step: type[together.TogetherAction], host: str, *, back: bool = False, **answers: Any) -> dict[str, Any]:
+        """Do a step whose host answers each operation like this; armed, told and started unless it is said."""
+        action = self.action(step, host, back=back)
         usual = {"arm": {"state": "armed", "took": 0.1}, "tell": {"state": "told"}, "collect": {"state": "started", "changed": True}}
 
         def call(_deployment: Any, **arguments: Any) -> dict[str, Any]:
@@ -145,6 +163,29 @@ def test_a_wave_is_armed_told_and_collected(bed: Bed) -> None:
     assert set(bed.states().values()) == {"started"}
 
 
+def test_a_host_whose_line_is_cut_while_it_is_told_is_lost_and_looked_at(bed: Bed) -> None:
+    """It may have been told; what it does, its clock says."""
+    for host in HOSTS:
+        bed.step(together.Arm, host)
+    bed.word()
+    assert bed.cut(together.Fire, "web1") == bed.states()["web1"] == "lost"
+    assert bed.step(together.Fire, "web1").get("skipped")  # not a second time
+    assert bed.step(together.Collect, "web1")["asked"] == ["collect"]
+    assert bed.states()["web1"] == "started"
+
+
+def test_a_host_whose_line_is_cut_while_it_is_told_to_go_back_is_under_way_until_its_turn_comes(bed: Bed) -> None:
+    up(bed)
+    for host in HOSTS:
+        bed.step(together.Arm, host, back=True)
+    word_back(bed)
+    assert bed.cut(together.Fire, "web1", back=True) == bed.states()["web1"] == "backing_out"
+    assert bed.journal.batches("CHG0001", "backout") == [HOSTS]
+    back = BackOut(bed, "web1")
+    assert back.visit(bed.journal, bed.journal.deployment(bed.run.deployment))["state"] == "backed_out"
+    assert back.asked == [{"told": True}]
+
+
 def test_a_host_that_was_not_told_after_all_is_armed_with_the_others(bed: Bed) -> None:
     for host in HOSTS:
         bed.step(together.Arm, host)
@@ -160,6 +201,25 @@ def test_a_host_that_was_not_told_after_all_is_armed_with_the_others(bed: Bed) -
     assert at is not None, said
     assert bed.journal.word(bed.run, 1) is not None
     assert "2 hosts to switch" in said
+
+
+def test_a_host_of_a_decided_wave_is_only_asked_what_it_runs(bed: Bed) -> None:
+    """It is not armed for an instant that nobody sets."""
+    bed.journal.activating(bed.run, "web1", bed.now)
+    bed.journal.activated(bed.run, "web1", HostState.LOST, "the connection was lost", bed.now)
+    bed.journal.decide_wave(bed.run, 1, GateDecision("proceed", "because"), bed.now)
+    bed.take_over()
+    late = {"state": "failed", "changed": False, "detail": "it did not switch at the instant: it was still waiting for the instant"}
+    assert bed.step(together.Arm, "web1", collect=late)["asked"] == ["collect"]
+    assert bed.states()["web1"] == "failed"
+
+
+def test_a_host_that_went_back_by_itself_is_not_armed_again(bed: Bed) -> None:
+    bed.journal.activating(bed.run, "web1", bed.now)
+    bed.take_over()
+    back = {"state": "failed", "changed": False, "unconfirmed": True, "detail": "it went back by itself at 20"}
+    assert bed.step(together.Arm, "web1", collect=back)["asked"] == ["collect"]
+    assert bed.journal.gone_back(bed.run.deployment) == {"web1"}
 
 
 @pytest.mark.parametrize("how", ["refused", "clock", "lost"])
@@ -180,6 +240,54 @@ def test_one_that_can_not_be_armed_stands_as_it_stood(bed: Bed, how: str, before
     assert bed.states()["web1"] == after
     inputs = look_at_wave(bed.journal, bed.journal.deployment(bed.run.deployment)).inputs
     assert inputs.stuck == (after == "stuck")
+
+
+OWN_CLOCK = {"synchronised": True, "error": 0.1}
+HALFWAY = 1_800_000_000.0  # by both clocks, in each look at one
+
+
+def looks_take(monkeypatch: pytest.MonkeyPatch, *seconds: float) -> None:
+    """Have each look at a host's clock take so long by ours."""
+    times = iter([HALFWAY + part * one for one in seconds for part in (-0.5, 0.5)])
+    monkeypatch.setattr(together, "time", SimpleNamespace(time=lambda: next(times)))
+
+
+@pytest.mark.parametrize(("error", "after"), [(0.1, "armed"), (0.3, "failed")])
+def test_synchronised_clocks_are_as_wrong_as_both_kernels_say(bed: Bed, monkeypatch: pytest.MonkeyPatch, error: float, after: str) -> None:
+    """However long the round trip takes: it is not what says that."""
+    monkeypatch.setattr(together, "clock", lambda: OWN_CLOCK)
+    looks_take(monkeypatch, 3.0)
+    known = {"clock": HALFWAY, "synchronised": True, "error": error}
+    result = bed.step(together.Arm, "web1", clock=known)
+    assert result["asked"] == (["clock", "arm"] if after == "armed" else ["clock"])
+    assert result["state"] == after
+    if after == "failed":
+        assert "+0 ms from the controller's, give or take 400 ms, and 250 ms are allowed" in result["msg"]
+
+
+@pytest.mark.parametrize("whose", ["own", "the host's"])
+def test_a_clock_that_is_not_synchronised_is_as_wrong_as_half_the_round_trip(bed: Bed, monkeypatch: pytest.MonkeyPatch, whose: str) -> None:
+    monkeypatch.setattr(together, "clock", lambda: {**OWN_CLOCK, "synchronised": whose != "own"})
+    looks_take(monkeypatch, 0.3)
+    answer = {"clock": HALFWAY, "synchronised": whose == "own", "error": 0.0}
+    assert bed.step(together.Arm, "web1", clock=answer)["state"] == "armed"
+    assert bed.journal.armed_hosts(bed.run, 1, bed.now)["web1"].bound == pytest.approx(0.15)
+
+
+def test_the_best_of_three_looks_at_a_clock_counts(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks_take(monkeypatch, 2.0, 1.0, 0.2)
+    assert bed.step(together.Arm, "web1", clock={"clock": HALFWAY})["asked"] == ["clock", "clock", "clock", "arm"]
+    looks_take(monkeypatch, 1.0, 0.8, 2.0)
+    result = bed.step(together.Arm, "web2", clock={"clock": HALFWAY})
+    assert result["asked"] == ["clock", "clock", "clock"]
+    assert "give or take 400 ms" in result["msg"]
+
+
+def test_a_clock_that_nobody_tells_is_unknown(bed: Bed) -> None:
+    result = bed.step(together.Arm, "web1", clock={"state": "refused", "detail": "another operation has been holding it"})
+    assert result["asked"] == ["clock", "clock", "clock"]
+    assert bed.states()["web1"] == "failed"
+    assert "give or take inf ms" in result["msg"]
 
 
 def test_one_that_has_the_release_already_is_up_and_waits_for_no_instant(bed: Bed) -> None:

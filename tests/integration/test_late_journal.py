@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -48,14 +48,14 @@ DOWN, SICK = "unreachable: no route to host", "answers: connection refused"
 
 
 class Desk:
-    """Four hosts, and one RFC that is deployed to them again and again, at moments that the test says."""
+    """Some hosts, and one RFC that is deployed to them again and again, at moments that the test says."""
 
-    def __init__(self, path: Path, cmdb_url: str) -> None:
+    def __init__(self, path: Path, cmdb_url: str, hosts: Sequence[str] = HOSTS) -> None:
         self.path, self.cmdb_url, self.dsl, self.now = path, cmdb_url, str(path / "dsl"), NOW
-        self.hosts_there = [*HOSTS, "web5"]
+        self.hosts_there = [*hosts, "web5"]
         self.library = create_library(self.dsl)
         with Cmdb.open(cmdb_url, create=True) as cmdb:
-            cmdb.put_cis([{"name": host, "class": "server"} for host in HOSTS], "test")
+            cmdb.put_cis([{"name": host, "class": "server"} for host in hosts], "test")
         self.policy = path / "policy.yml"
         self.write_policy()
         self.written = self.write_rfc("CHG0001", "2.0")
@@ -183,15 +183,32 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path, cmdb_url: str) -> Iterator[Desk]:
-    desk = Desk(tmp_path, cmdb_url)
-    with Cmdb.open(cmdb_url) as cmdb, cmdb.begin() as connection:
+def desk(tmp_path: Path, cmdb_url: str) -> Desk:
+    return with_seats(Desk(tmp_path, cmdb_url))
+
+
+def with_seats(desk: Desk) -> Desk:
+    with Cmdb.open(desk.cmdb_url) as cmdb, cmdb.begin() as connection:
         save(connection, Entitlement("hello", "prod", 20), "test", NOW, write=True)
     return desk
 
 
 IMPLEMENT, REVIEW = -1, 0
 UNTIL = "2026-03-08 12:00 UTC"
+
+
+def test_nineteen_of_twenty_hosts_become_twenty(tmp_path: Path, cmdb_url: str) -> None:
+    hosts = [f"h{number:02}" for number in range(1, 21)]
+    desk = with_seats(Desk(tmp_path, cmdb_url, hosts))
+    desk.write_policy(canary=2, steps=[50, 100])
+    assert desk.deploy(down=["h05"]).startswith(f"supporting: CHG0001: hello 2.0 is live on 19 of 20 hosts; h05 is late ({DOWN}); ")
+    assert desk.hosts() == {**dict.fromkeys(hosts, "active"), "h05": "stage_failed"}
+    assert "h05" not in desk.installed()
+    desk.plan()
+    assert desk.batches("stage") == [["h05"]]
+    assert desk.deploy() == "completed: CHG0001: hello 2.0 is live on 20 of 20 hosts."
+    assert desk.hosts() == dict.fromkeys(hosts, "active")
+    assert desk.installed() == dict.fromkeys(hosts, "2.0")
 
 
 def test_a_host_that_was_down_gets_the_release_when_it_is_there_again(desk: Desk) -> None:

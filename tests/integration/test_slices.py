@@ -12,11 +12,13 @@ import signal
 import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.tidegate.release.plugins.module_utils.processes import below
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.slice_journal import SliceJournal
 from fleet import CANARY, HEALTH, PORT, Fleet
@@ -178,26 +180,94 @@ def test_one_that_sleeps_through_its_lease_begins_nothing_when_it_wakes(running:
     assert set(running.served().values()) == {"8110.0"}
 
 
-def test_streams_of_ansible_runner_share_a_deployment_in_postgresql(running: Fleet, postgresql: Callable[[], str], tmp_path: Path) -> None:
-    url, path, variables = postgresql(), rfc(running, 8111), running.hostvars()
-    with Cmdb.open(url, create=True) as cmdb:
-        known = {"class": "server", "site": "ams", "environment": "lab"}
-        cmdb.put_cis([{"name": name, **known, "attributes": variables[name]} for name in running.hosts], "test")
-        homes = {name: running.environment[name] for name in ("TIDEGATE_DSL", "TIDEGATE_POLICY")}
+STREAMED = (("web1",), ("web2",), ("web3",), ("web4", "web5"))
+
+
+@dataclass
+class Streams:
+    """A deployment that is transmitted to four workers of ansible-runner, with a CMDB."""
+
+    fleet: Fleet
+    url: str
+    path: Path
+    rfc: str
+    launches: int = 0
+
+    def start(self) -> list[subprocess.Popen[str]]:
+        """Launch a job for each slice."""
+        self.launches += 1
+        variables = self.fleet.hostvars()
+        homes = {name: self.fleet.environment[name] for name in ("TIDEGATE_DSL", "TIDEGATE_POLICY")}
         streams = []
-        for number, hosts in enumerate((("web1",), ("web2",), ("web3",), ("web4", "web5"))):
+        for number, hosts in enumerate(STREAMED):
             own = {host: with_settings(variables[host]) for host in hosts}
-            job = Job(tmp_path / f"slice{number}", own, {"TIDEGATE_CMDB": url, **homes})
-            job.lay_out({"tidegate_rfc": path, "tidegate_slice": True})
-            streams.append(job.stream("tidegate.release.deploy", tmp_path / f"streamed{number}"))
-        ended = ends(running, start(running, [["bash", "-c", stream] for stream in streams]))
-        assert [text[-1] for _status, text in ended] == ["0"] * 4, ended
-        passed_on = [Job.streamed(tmp_path / f"streamed{number}").artifacts["tidegate_concluded"] for number in range(4)]
-        assert [(one["state"], one["hosts"]) for one in passed_on].count(("completed", {"active": 5})) == 4, passed_on
-        found = SliceJournal(cmdb).latest("CHG8111")
-    assert found is not None
-    assert found.state == "completed"
-    assert set(running.served().values()) == {"8111.0"}
+            job = Job(self.path / f"slice{self.launches}.{number}", own, {"TIDEGATE_CMDB": self.url, **homes})
+            job.lay_out({"tidegate_rfc": self.rfc, "tidegate_slice": True})
+            streams.append(job.stream("tidegate.release.deploy", self.streamed(number)))
+        return start(self.fleet, [["bash", "-c", stream] for stream in streams])
+
+    def streamed(self, number: int) -> Path:
+        return self.path / f"streamed{self.launches}.{number}"
+
+    def assert_completed(self, ended: Sequence[tuple[int, str]]) -> None:
+        """All jobs of the last launch say that the release is everywhere, and it is."""
+        assert [text[-1] for _status, text in ended] == ["0"] * len(STREAMED), ended
+        passed_on = [Job.streamed(self.streamed(number)).artifacts["tidegate_concluded"] for number in range(len(STREAMED))]
+        assert [(one["state"], one["hosts"]) for one in passed_on] == [("completed", {"active": 5})] * len(STREAMED), passed_on
+        assert self.state() == "completed"
+
+    def state(self) -> str:
+        with Cmdb.open(self.url) as cmdb:
+            found = SliceJournal(cmdb).latest(Path(self.rfc).stem)
+            return str(found.state) if found else ""
+
+    def stands(self, host: str) -> str:
+        """The state of a host by the journal, empty before there is one."""
+        with Cmdb.open(self.url) as cmdb:
+            journal = SliceJournal(cmdb)
+            found = journal.latest(Path(self.rfc).stem)
+            return next((str(one.state) for one in journal.targets(found.id) if one.host == host), "") if found else ""
+
+
+@pytest.fixture
+def streams_in(running: Fleet, postgresql: Callable[[], str], tmp_path: Path) -> Callable[[str, int], Streams]:
+    """Make the streams of an RFC, in a CMDB of its own."""
+
+    def make(database: str, number: int) -> Streams:
+        url = postgresql() if database == "postgresql" else str(tmp_path / "cmdb.sqlite")
+        variables, known = running.hostvars(), {"class": "server", "site": "ams", "environment": "lab"}
+        with Cmdb.open(url, create=True) as cmdb:
+            cmdb.put_cis([{"name": name, **known, "attributes": variables[name]} for name in running.hosts], "test")
+        return Streams(running, url, tmp_path, rfc(running, number))
+
+    return make
+
+
+@pytest.mark.parametrize(("number", "database"), [(8111, "postgresql"), pytest.param(8121, "sqlite", marks=pytest.mark.thorough)])
+def test_streams_of_ansible_runner_share_a_deployment(
+    running: Fleet, streams_in: Callable[[str, int], Streams], number: int, database: str
+) -> None:
+    streams = streams_in(database, number)
+    streams.assert_completed(ends(running, streams.start()))
+    assert set(running.served().values()) == {f"{number}.0"}
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(("number", "database"), [(8122, "postgresql"), (8123, "sqlite")])
+def test_a_stream_whose_worker_is_killed_holds_the_others_and_is_launched_again(
+    running: Fleet, streams_in: Callable[[str, int], Streams], number: int, database: str
+) -> None:
+    streams = streams_in(database, number)
+    started = streams.start()
+    wait_until(lambda: streams.stands("web3") == "activating")
+    for pid in below([started[2].pid]):  # its own processes, which have its one host
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    ended = ends(running, started)
+    assert all(text[-1:] != "0" for _status, text in ended), ended
+    assert streams.state() == "held"
+    streams.assert_completed(ends(running, streams.start()))
+    assert set(running.served().values()) == {f"{number}.0"}
 
 
 @pytest.mark.thorough

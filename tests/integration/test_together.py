@@ -9,7 +9,7 @@ import contextlib
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent import futures
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -27,6 +27,8 @@ QUICK = {
     "hooks": {"stop": {"command": ["bin/stop"], "timeout": 10}, "start": {"command": ["bin/start"], "timeout": 10}},
     "health": [{**HEALTH, "timeout": 10}],
 }
+TOGETHER_ON_A_BUSY_MACHINE = timedelta(seconds=2)  # between their own logs, by a clock that is everybody's; `make bench` measures 0.1
+SLOW_ON_WEB1 = '#!/bin/sh\n[ "$(hostname)" != web1 ] || sleep 12\n'
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +43,13 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         fleet.down()
 
 
-def prepare(fleet: Fleet, number: int) -> str:
-    return str(fleet.rfc(f"CHG{number}", f"{number}.0", fleet.archive(f"{number}.0", **QUICK)))
+def prepare(fleet: Fleet, number: int, scripts: Mapping[str, str] | None = None, **changes: Any) -> str:
+    """An RFC for a release of its own; ``scripts`` are further ones of its payload's ``bin``, ``changes`` replace keys of its manifest."""
+    folder = fleet.release(f"{number}.0", **{**QUICK, **changes})
+    for name, text in (scripts or {}).items():
+        (folder / "payload" / "bin" / name).write_text(text)
+        (folder / "payload" / "bin" / name).chmod(0o755)
+    return str(fleet.rfc(f"CHG{number}", f"{number}.0", fleet.archive_folder(folder)))
 
 
 def play(fleet: Fleet, rfc: str, name: str = "deploy", succeeds: bool = True) -> str:
@@ -58,6 +65,13 @@ def begun(fleet: Fleet, host: str, what: str = "activating") -> datetime:
     return datetime.fromisoformat([event["at"] for event in map(json.loads, lines) if event["event"] == what][-1])
 
 
+def written(fleet: Fleet, number: int, event: str) -> list[str]:
+    """The hosts, empty for none, for which an event was written to the journal of an RFC."""
+    wanted = f"select id from deployment where rfc = 'CHG{number}'"  # noqa: S608 - a test's own number
+    rows = fleet.rows(f"select coalesce(host, '') from journal where deployment_id in ({wanted}) and event = '{event}'")  # noqa: S608 - as above
+    return [host for (host,) in rows]
+
+
 def instant(fleet: Fleet, number: int) -> datetime:
     """The last instant of an RFC, to the millisecond, as a host's log is."""
     wanted = f"select id from deployment where rfc = 'CHG{number}'"  # noqa: S608 - a test's own number
@@ -71,9 +85,10 @@ def test_all_hosts_of_a_wave_switch_at_one_instant(running: Fleet) -> None:
     assert set(running.served().values()) == {"7600.0"}
     said = " ".join(running.said)
     assert "wave 1 of 1: 3 hosts to switch at 20" in " ".join(said.split())
-    at = instant(running, 7600)
+    at, began = instant(running, 7600), [begun(running, host) for host in running.hosts]
+    assert at <= min(began)
+    assert max(began) - min(began) < TOGETHER_ON_A_BUSY_MACHINE
     for host in running.hosts:
-        assert at <= begun(running, host)
         assert "armed" not in running.run_on(host, "ls /opt/tidegate/hello").split()
 
 
@@ -213,6 +228,64 @@ def test_a_controller_that_dies_while_it_tells_hosts_to_go_back_leaves_none_out(
     assert set(running.host_states("CHG7611").values()) == {"backed_out"}
 
 
+@pytest.mark.parametrize(
+    ("number", "event", "host"),
+    [
+        (7620, "active", "web2"),
+        pytest.param(7621, "started", "web1", marks=pytest.mark.thorough),
+        pytest.param(7622, "decided", "", marks=pytest.mark.thorough),
+    ],
+)
+def test_a_controller_that_dies_when_hosts_have_switched_needs_no_other_instant(running: Fleet, number: int, event: str, host: str) -> None:
+    rfc = prepare(running, number)
+    kill_at(running, event, running.command("tidegate.release.deploy", {"tidegate_rfc": rfc}), host)
+    play(running, rfc)
+    assert set(running.served().values()) == {f"{number}.0"}
+    assert running.state(f"CHG{number}") == "completed"
+    assert written(running, number, "fire") == [""]
+
+
+@pytest.mark.parametrize(("number", "until"), [(7623, "told"), pytest.param(7624, "switching", marks=pytest.mark.thorough)])
+def test_a_line_cut_behind_the_word_keeps_no_host_from_its_switch(running: Fleet, number: int, until: str) -> None:
+    """Before the instant, and while it starts: it is lost until it is asked what it runs."""
+    running.write_policy(rollout={**ROLLOUT, "together": {**TOGETHER, "lead_seconds": 20}})
+    hooks = {**QUICK["hooks"], "start": {"command": ["bin/slow"], "timeout": 30}}
+    slow = '#!/bin/sh\n[ "$(hostname)" != web2 ] || sleep 10\nexec bin/start\n'
+    rfc = prepare(running, number, {"slow": slow}, hooks=hooks)
+    seen, home = {"told": "instant", "switching": "begins"}[until], "/opt/tidegate/hello"
+    with futures.ThreadPoolExecutor(1) as pool:
+        deploy = pool.submit(play, running, rfc, succeeds=False)
+        wait_until(lambda: seen in running.run_on("web2", f"cd {home}; ls; cat armed 2>/dev/null || true"))
+        running.own_lab.cut("web2")
+        try:
+            deploy.result()
+            assert running.host_states(f"CHG{number}") == {"web1": "active", "web2": "lost", "web3": "active"}
+        finally:
+            running.own_lab.mend("web2")
+    running.write_policy(rollout=ROLLOUT)
+    wait_until(lambda: set(running.served().values()) == {f"{number}.0"})
+    play(running, rfc)
+    assert running.state(f"CHG{number}") == "completed"
+    assert written(running, number, "fire") == [""]
+
+
+def test_a_host_that_the_quorum_does_without_comes_in_late(running: Fleet) -> None:
+    running.write_policy(rollout={**ROLLOUT, "together": {**TOGETHER, "quorum": "60%"}})
+    rfc, before = prepare(running, 7625), running.served()
+    play(running, rfc, "stage")
+    running.own_lab.cut("web2")
+    try:
+        play(running, rfc)
+    finally:
+        running.own_lab.mend("web2")
+    assert running.served() == {**dict.fromkeys(running.hosts, "7625.0"), "web2": before["web2"]}
+    assert running.state("CHG7625") == "supporting"
+    play(running, rfc)
+    running.write_policy(rollout=ROLLOUT)
+    assert set(running.served().values()) == {"7625.0"}
+    assert running.state("CHG7625") == "completed"
+
+
 def test_a_host_that_can_not_be_told_goes_back_when_it_is_reached(running: Fleet) -> None:
     before = running.served()
     rfc = prepare(running, 7610)
@@ -225,6 +298,61 @@ def test_a_host_that_can_not_be_told_goes_back_when_it_is_reached(running: Fleet
     assert running.host_states("CHG7610") == {"web1": "backed_out", "web2": "owed", "web3": "backed_out"}
     play(running, rfc, "backout")
     assert running.served() == before
+
+
+def test_a_line_cut_between_arming_and_the_word_leaves_the_release_before(running: Fleet) -> None:
+    """web1 takes its time to get ready, and web2 is armed by then."""
+    hooks = {**QUICK["hooks"], "prepare": {"command": ["bin/prepare"], "timeout": 30}}
+    rfc, before = prepare(running, 7617, {"prepare": SLOW_ON_WEB1}, hooks=hooks), running.served()
+    with futures.ThreadPoolExecutor(1) as pool:
+        deploy = pool.submit(play, running, rfc, succeeds=False)
+        wait_until(lambda: "web2" in written(running, 7617, "armed"))
+        running.own_lab.cut("web2")
+        try:
+            deploy.result()
+        finally:
+            running.own_lab.mend("web2")
+    assert running.served() == {**dict.fromkeys(running.hosts, "7617.0"), "web2": before["web2"]}
+    assert running.host_states("CHG7617") == {"web1": "active", "web2": "lost", "web3": "active"}
+    assert "web2 is late (it did not switch at the instant: it was still waiting for the instant)" in play(running, rfc)
+    assert "armed" not in running.run_on("web2", "ls /opt/tidegate/hello").split()
+    play(running, rfc)
+    assert set(running.served().values()) == {"7617.0"}
+    assert running.state("CHG7617") == "completed"
+
+
+def test_a_wave_that_fails_at_its_instant_goes_back_at_once(running: Fleet) -> None:
+    """Without a second instant: who waits for one is on the bad release meanwhile."""
+    running.write_policy(rollout={**ROLLOUT, "budget": {"wave": 0, "total": 0}, "on_failure": "back_out"})
+    before = running.served()
+    health = [{"name": "is not web2", "command": ["sh", "-c", '[ "$(hostname)" != web2 ]'], "timeout": 5}]
+    play(running, prepare(running, 7618, health=health), succeeds=False)
+    running.write_policy(rollout=ROLLOUT)
+    assert running.served() == before
+    assert running.state("CHG7618") == "backed_out"
+    assert written(running, 7618, "fire") == [""]
+    for host in running.hosts:
+        assert begun(running, host) >= instant(running, 7618)
+
+
+def test_a_fleet_that_was_told_and_nobody_confirms_goes_back_together(running: Fleet) -> None:
+    seconds, apart = 25, timedelta(seconds=5)  # a busy machine
+    running.write_policy(rollout={**ROLLOUT, "confirm_minutes": seconds / 60})
+    hooks = {"stop": {"command": ["bin/stop"], "timeout": 3}, "start": {"command": ["bin/start"], "timeout": 4}}
+    rfc, before = prepare(running, 7619, hooks=hooks, health=[{**HEALTH, "timeout": 4}]), running.served()
+    kill_at(running, "activating", running.command("tidegate.release.deploy", {"tidegate_rfc": rfc}), "web3", "1.5")
+    wait_until(lambda: set(running.served().values()) == {"7619.0"})
+    wait_until(lambda: running.served() == before)
+    due = instant(running, 7619) + timedelta(seconds=seconds)
+    went = [begun(running, host, "failed") for host in running.hosts]
+    assert due - timedelta(seconds=1) <= min(went)
+    assert max(went) - min(went) < apart
+    assert max(went) - due < apart
+    said = play(running, rfc, succeeds=False)
+    running.write_policy(rollout=ROLLOUT)
+    assert "it went back by itself at 20" in said
+    assert running.state("CHG7619") == "held"
+    play(running, rfc, "backout")
 
 
 def test_a_host_whose_disk_is_full_at_the_instant_keeps_what_it_had(running: Fleet) -> None:
@@ -310,10 +438,8 @@ def test_a_host_that_reboots_is_late_before_its_switch_and_stays_on_what_it_runs
     """web2 does between arming and the word, web3 between the word and the instant, which ends the line over which it is asked what it did,
     and web1 before it is confirmed."""
     hooks = {"prepare": {"command": ["bin/prepare"], "timeout": 30}, "stop": QUICK["hooks"]["stop"]}
-    folder = running.release("7614.0", hooks=hooks, health=[{"name": "is there", "command": ["true"], "timeout": 5}])
-    (folder / "payload" / "bin" / "prepare").write_text('#!/bin/sh\n[ "$(hostname)" != web1 ] || sleep 12\n')
-    (folder / "payload" / "bin" / "prepare").chmod(0o755)
-    rfc = str(running.rfc("CHG7614", "7614.0", running.archive_folder(folder)))
+    scripts = {"prepare": SLOW_ON_WEB1}
+    rfc = prepare(running, 7614, scripts, hooks=hooks, health=[{"name": "is there", "command": ["true"], "timeout": 5}])
     together = {**TOGETHER, "lead_seconds": 20}
     running.write_policy(rollout={**ROLLOUT, "budget": {"wave": 2, "total": 2}, "stable": 15, "confirm_minutes": 2, "together": together})
     home = "/opt/tidegate/hello"

@@ -21,7 +21,7 @@ WHERE = Path(__file__).parents[1] / "unit" / "metrics" / "scipy_oracle.json"
 def main() -> None:
     draw = random.Random(20260301)  # noqa: S311 - the same ones each time
     tables: list[list[Any]] = []
-    for number in range(2000):
+    for number in range(10_000):
         most = 40 if number % 2 else 20_000
         of, other_of = draw.randint(1, most), draw.randint(1, most)
         rate = draw.random() ** 3
@@ -30,7 +30,7 @@ def main() -> None:
         table = [[bad, of - bad], [other_bad, other_of - other_bad]]
         tables.append([bad, of, other_bad, other_of, float(fisher_exact(table, alternative="greater")[1])])
     samples: list[list[Any]] = []
-    for _number in range(200):
+    for _number in range(1000):
         one, other = ([draw.randint(0, 10**6) for _ in range(draw.randint(1, 12))] for _ in range(2))
         if len({*one, *other}) == len(one) + len(other):  # scipy's exact p is not that of samples with ties
             samples.append([one, other, float(mannwhitneyu(one, other, alternative="greater", method="exact").pvalue)])

@@ -15,7 +15,7 @@ from ..rollout.host_answer import REFUSED, Answer
 from ..rollout.instant_journal import SPARE, UP, InstantJournal
 from ..rollout.journal import Journal
 from ..rollout.options import Together
-from ..rollout.states import UNKNOWN, HostState
+from ..rollout.states import UNKNOWN, HostState, WaveState
 from ..rollout.together import Armed, clock_fault
 from .host import HostAction
 
@@ -88,7 +88,7 @@ class Arm(TogetherAction):
             self._journal.activating(self._run, self._host, utc_now())
             answer = self.ask("collect", target, unknown=True)
             result = self.ended(answer, target)
-            if answer["state"] != "failed" or answer["changed"] or answer.get("unconfirmed"):
+            if answer["state"] != "failed" or answer["changed"] or answer.get("unconfirmed") or not self._is_open(target.wave):
                 return result
             target = self.target()  # it has not switched, and is armed as the others are
         self._target = target
@@ -103,6 +103,10 @@ class Arm(TogetherAction):
             return self._not_armed(answer)
         self._journal.armed(self._run, self._host, Armed(offset, bound, answer["took"]), utc_now())
         return self.outcome(answer, "armed", answer["detail"], target.wave)
+
+    def _is_open(self, number: int) -> bool:
+        """Whether an instant can be set for a wave; of one that is decided, hosts that had got lost are only asked what they run."""
+        return any(wave == number and state is WaveState.OPEN for wave, state, _decision in self._journal.waves(self._deployment.id))
 
     def _arm_back(self, together: Together) -> dict[str, Any]:
         """Get it ready to go back. One that can't be is left as it is: it goes back when its turn comes, and then it is journalled why."""

@@ -16,6 +16,7 @@ from ..report.progress import counted, words
 from ..rfc.model import Rfc
 from ..rfc.source import load_rfc, rfc_number
 from ..rollout.deployments import Deployment, Deployments
+from ..rollout.forecast import hopeless_comparisons
 from ..rollout.planner import some
 from ..rollout.states import DeploymentState, HostState
 from .clear import Question, gather
@@ -93,6 +94,8 @@ def _to_be_made(sources: Sources, rfc_path: str) -> dict[str, Any]:
     starts, remarks = _starts(found.facts, rfc)
     if unreadable := sources.errors.get("calendars"):
         remarks += [f"it is not known when a wave can begin: {line}" for line in unreadable.splitlines()]
+    policy, having = found.facts.policy, [host for host, version in runs.items() if version]
+    remarks += hopeless_comparisons(policy.rollout, plan.waves, having) if policy else []
     instant = found.facts.instant
     digests = {str(ci["name"]): str((ci["installations"].get(rfc.release) or {}).get("digest", "")) for ci in found.cis or ()}
     about_it = outlook(sources, rfc, found.facts, digests, begun=False)

@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ansible_collections.tidegate.release.plugins.module_utils import beside, in
 from ansible_collections.tidegate.release.plugins.module_utils.activation import back_out
 from ansible_collections.tidegate.release.plugins.module_utils.home_log import HomeLog
 from ansible_collections.tidegate.release.plugins.module_utils.instant import await_switch
+from ansible_collections.tidegate.release.plugins.module_utils.processes import start_time
 from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError
 from ansible_collections.tidegate.release.plugins.module_utils.release_hooks import Terms
 from bed import HOOKS, Host, package
@@ -26,6 +28,7 @@ from waiting import wait_until
 ONE, TWO = package("1.0"), package("2.0")
 QUIET = {"name": "true", "command": ["true"], "timeout": 5}
 AHEAD = 0.2
+MILLISECOND = 0.001  # to which the log is
 
 
 @pytest.fixture
@@ -83,12 +86,15 @@ def test_without_a_word_it_changes_nothing_and_disarms_itself(armed: Host) -> No
     not_switched(armed, "nobody said the instant within 0.2 seconds")
 
 
-def test_a_word_of_somebody_else_is_none(armed: Host) -> None:
-    for word in ({"token": 7}, {"deployment": "other-1"}, {"token": None}):
-        armed.home.instant.write_text(json.dumps({"at": time.time() + 1, "token": 1, "deployment": "hello-1", **word}))
-    armed.home.instant.write_text("{")
-    time.sleep(2 * instant._INTERVAL)
+@pytest.mark.parametrize("word", [{"token": 7}, {"token": 0}, {"token": None}, {"deployment": "other-1"}, None])
+def test_a_word_of_somebody_else_is_none(armed: Host, word: dict[str, Any] | None) -> None:
+    """Of an older or a later controller, of another deployment, or half of one."""
+    at = time.time() + 2 * AHEAD
+    armed.home.instant.write_text("{" if word is None else json.dumps({"at": at, "token": 1, "deployment": "hello-1", **word}))
+    wait_until(lambda: time.time() > at + 2 * instant._INTERVAL)
     assert beside.alive(armed.home.armed)
+    assert said(armed).keys() == {"group"}
+    armed.home.instant.unlink()
     not_switched(armed, "it was still waiting")
 
 
@@ -96,6 +102,35 @@ def test_the_word_of_a_controller_that_was_superseded_is_refused(armed: Host) ->
     armed.home.fence(2)
     with pytest.raises(HostError, match="another controller has taken this deployment over"):
         tell(armed, 60)
+
+
+def test_a_superseded_controller_arms_and_collects_nothing(armed: Host) -> None:
+    armed.home.fence(9)
+    for late in (armed.arm, armed.arm_back, armed.collect):
+        with pytest.raises(HostError, match="another controller has taken this deployment over"):
+            late(TWO, ONE)
+        assert beside.alive(armed.home.armed)
+    armed.token = 9
+    not_switched(armed, "it was still waiting")
+
+
+def test_no_file_of_the_home_has_a_secret_while_it_waits(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(instant, "_AHEAD", AHEAD)
+    secret = "hunter2-of-this-host"  # noqa: S105 - made up
+    two = package("2.0", settings={"password": None})
+    host.deploy(ONE)
+    host.stage(two)
+    host.settings, host.terms, host.confirm_within = {"password": secret}, Terms(60, 30), 60
+
+    def having() -> list[Path]:
+        return [path for path in host.root.rglob("*") if path.is_file() and secret in path.read_text(errors="replace")]
+
+    host.arm(two, ONE)
+    assert having() == []
+    tell(host, 60)
+    wait_until(lambda: beside.alive(host.home.guard))
+    assert having() == []
+    assert beside.alive(host.home.armed)
 
 
 def test_a_host_is_told_in_time_or_not_at_all(armed: Host) -> None:
@@ -139,12 +174,32 @@ def test_the_guard_of_a_host_that_did_not_switch_finds_nothing_to_do(armed: Host
 
 
 def test_who_is_not_confirmed_goes_back_when_its_time_after_the_instant_is_over(armed: Host) -> None:
+    """Which is the same moment on all hosts, whenever each has got ready: here before that time was over once since then."""
     armed.confirm_within = 1
     armed.arm(TWO, ONE)
-    tell(armed, 2 * AHEAD)
+    at = time.time() + 2
+    armed.tell(at)
     assert armed.collect(TWO, ONE)["state"] == "started"
     wait_until(lambda: armed.live == "1.0" and not beside.alive(armed.home.guard))
+    (went,) = [datetime.fromisoformat(event["at"]).timestamp() for event in armed.log if event["event"] == "failed"]
+    assert went >= at + 1 - MILLISECOND
     assert armed.confirm(TWO, ONE)["unconfirmed"] is True
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_one_that_went_back_by_itself_says_so_when_nobody_knows(armed: Host, asked: bool) -> None:
+    """Also when its answer of the instant is gone; or it would be switched once more, before a person has seen that."""
+    armed.confirm_within = 0.2
+    armed.arm(TWO, ONE)
+    tell(armed, 2 * AHEAD)
+    await_switch(armed.home, 30)
+    if asked:
+        armed.collect(TWO, ONE)
+    wait_until(lambda: armed.live == "1.0" and not beside.alive(armed.home.guard))
+    armed.unknown = True
+    answer = armed.collect(TWO, ONE)
+    assert (answer["state"], answer["changed"], answer["unconfirmed"]) == ("failed", True, True)
+    assert answer["detail"].startswith("it went back by itself at 20")
 
 
 @pytest.fixture
@@ -287,10 +342,14 @@ def test_what_is_changed_while_it_waits_is_put_right_before_it_switches(armed: H
     assert unchanged(armed)
 
 
-def test_an_armed_host_that_is_armed_again_waits_once(armed: Host) -> None:
+def test_an_armed_host_that_is_armed_again_waits_once(armed: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waited before is gone by then, although it could not find out by itself that nobody wants it any more."""
+    monkeypatch.setattr(beside, "_PATIENCE", 0.2)
     first = int(said(armed)["group"])
+    os.killpg(first, signal.SIGSTOP)
     armed.token = 2
     armed.arm(TWO, ONE)
+    wait_until(lambda: start_time(first) == "", 10)
     assert int(said(armed)["group"]) != first
     tell(armed, 2 * AHEAD)
     assert armed.collect(TWO, ONE)["state"] == "started"

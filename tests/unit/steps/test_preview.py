@@ -16,6 +16,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder im
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout, Together
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.outlook import outlook_lines
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.plan import Reach, RunRequest, plan
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.preview import host_sentence, preview, preview_lines
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import Sources
 from homes import NOW, Homes
@@ -73,6 +74,28 @@ def test_a_quorum_that_the_budget_contradicts_is_no_plan(homes: Homes) -> None:
     with pytest.raises(TidegateError, match=r"lets wave 1 switch without 1 of its 2 hosts, and rollout\.budget lets 0 of them fail"):
         shown(homes, homes.write("policy", rollout={**rollout, "budget": {"wave": 0, "total": 0}}))
     assert shown(homes, homes.write("policy", rollout={**rollout, "budget": {"wave": 1, "total": 1}}))["waves"]
+
+
+COMPARING = {"minutes": 1, "metrics": [{"name": "latency", "query": "x", "compare": {"kind": "values"}}]}
+
+
+def test_a_canary_too_small_to_compare_is_a_warning(homes: Homes) -> None:
+    """With the size that could, when there is one; a run says it, too."""
+    hosts = [f"h{number:02}" for number in range(20)]
+    with Cmdb.open(str(homes.cmdb)) as cmdb:
+        cmdb.put_cis([{"name": host, "class": "host"} for host in hosts], "test")
+        rows = [{"ci": host, "release": "hello", "version": "0.9", "digest": "sha256:" + "a" * 64} for host in hosts]
+        with cmdb.begin() as connection:
+            cmdb.record_installations(connection, rows, "test", NOW)
+    prometheus = {"address": {"environment": "PROMETHEUS_URL"}}
+    for canary, said in ((1, ["can't give p below 0.05 whatever is measured; 2 of them could"]), (2, [])):
+        policy = homes.write("policy", approvals={"normal": 1}, rollout={"canary": canary, "canary_bake": COMPARING}, prometheus=prometheus)
+        warnings = shown(homes, policy, scope="[?class=='host']")["warnings"]
+        assert [line.partition(f"{canary} against {20 - canary} hosts ")[2] for line in warnings if "compared" in line] == said
+        with Sources(str(homes.dsl), str(homes.cmdb), str(policy), NOW) as sources:
+            rfc = homes.write("rfc", release={"name": "hello", "version": "1.0", "digest": homes.digest}, scope="[?class=='host']")
+            begun = plan(sources, RunRequest(str(rfc), Reach(hosts), False, lambda: ""))
+        assert [line for line in begun.get("warnings", []) if "compared" in line] == [line for line in warnings if "compared" in line]
 
 
 def test_what_would_not_be_cleared_is_a_warning_and_what_no_plan_can_keep_an_error(homes: Homes) -> None:
