@@ -97,7 +97,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 
 class Reader:
-    """Somebody who follows a page in a directory of theirs, after the first steps of the README."""
+    """Somebody who follows a page in a directory of theirs, after the first steps of docs/step-by-step.md."""
 
     def __init__(self, fleet: Fleet, folder: Path, number: str) -> None:
         self.folder = folder
@@ -143,7 +143,7 @@ class Reader:
             self.raise_rfc()
 
     def raise_rfc(self) -> None:
-        """What every page asks its reader to do by hand: the RFC of the README, for what was just archived."""
+        """What every page asks its reader to do by hand: the RFC of docs/step-by-step.md, for what was just archived."""
         self.raised += 1
         found = re.search(r"(\w+) ([\d.]+)[^\n]*?(sha256:[0-9a-f]{64})", self.printed)
         assert found, self.printed

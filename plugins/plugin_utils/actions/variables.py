@@ -127,7 +127,7 @@ def _is_one_edit(one: str, other: str) -> bool:
 
 def _fault(name: str, known: Collection[str]) -> str:
     close = difflib.get_close_matches(name, known, 1, _CLOSE)
-    remedy = f"did you mean {close[0]}?" if close else "the README's table of verbs lists those that there are"
+    remedy = f"did you mean {close[0]}?" if close else "docs/verbs.md lists those that there are"
     return f"{name[:_SHOWN]} is no variable of tidegate.release; {remedy}"
 
 
