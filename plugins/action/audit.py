@@ -15,6 +15,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.actions.verdict i
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.audits import save_audit
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.recorded_sets import recorded_sets
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.assets import list_levels, list_units, readings_of, record_versions
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.unit_check import DeviceReading, check_readings, units_by_serial
@@ -37,10 +38,12 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.register impo
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.data_journal import DataJournal
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit import (
+    Found,
     NotSeen,
     account,
     by_word_alone,
     compare,
+    compare_beside,
     compare_devices,
     lost_from_library,
     not_compared,
@@ -50,6 +53,8 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit impor
     unknown_data,
 )
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit_changes import with_changes
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit_record import record_hosts
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit_sets import read_sets
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.late import late_differences
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.person import this_user
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.write_off import end_write_offs
@@ -103,19 +108,21 @@ class ActionModule(TidegateAction):
             # Of a host that nobody has seen that is said once.
             seen = [ci for ci in cis if ci["name"] in found and (ci["name"] in answers or not isinstance(found[ci["name"]], NotSeen))]
             of_units = self._compare_units(cmdb, policy, answers, seen, recorded, images)
-        lost = lost_from_library(recover(library, None, meant, write=False).lost)
+            beside, new = self._compare_beside(cmdb, options, results, found, this_user(task_vars))
         differences = [
             *audited.differences,
-            *lost,
+            *lost_from_library(recover(library, None, meant, write=False).lost),
             *unknown,
             *compare(found, recorded, archived, judged.untrusted, unlicensed, treeless | images.keys(), by_hand, outside),
             *of_units,
+            *beside,
         ]
         differences.sort(key=lambda difference: difference["host"] or "")
         named = self._with_changes(required_setting(options, "cmdb"), [*differences, *late, *by_word_alone(by_hand), *not_compared(gone)])
         result = {
             **self._conclude(options, compared, audited.found, named),
-            "changed": bool(returned),
+            "changed": bool(returned or new),
+            "recorded": new,
             "returned": returned,
             "by_revoked": judged.by_revoked,
             "unmet": judged.unmet,
@@ -164,6 +171,18 @@ class ActionModule(TidegateAction):
             "msg": "\n".join((f"{seen}: {said}", *(f"  {line}" for line in difference_lines(named, seen=True)))),
             **passed_on("audited", {"severity": str(verdict), **numbers}),
         }
+
+    def _compare_beside(
+        self, cmdb: Cmdb, options: Mapping[str, Any], results: Mapping[str, object], found: Mapping[str, Found], actor: str
+    ) -> tuple[list[dict[str, Any]], dict[str, list[str]]]:
+        """What hosts have besides their releases that is not on record, and what of it was put there instead, by host."""
+        seen = [host for host, answer in found.items() if not isinstance(answer, NotSeen)]
+        if options["baseline"]:
+            sets = {host: read_sets(results.get(host)) for host in seen}
+            new = record_hosts(cmdb, sets, actor, str(options["reason"]), utc_now(), write=not self._task.check_mode)
+            return compare_beside(results, found, {}), new
+        with cmdb.read() as connection:
+            return compare_beside(results, found, recorded_sets(connection, seen)), {}
 
     def _compare_units(
         self,

@@ -26,6 +26,9 @@ description:
   - Where a release is live whose effect is outside its tree, what its hook C(read) printed is compared with what it has to be read as.
   - Where the host can say since when a difference is there, RV(differences[].covered_by) tells what may have been a change's doing from
     what went around all of them.
+  - What hosts have besides releases, their packages, units, cron files and listeners, is compared with what O(baseline) put on record;
+    nothing is said of hosts without a record.
+  - Where the C(audit.copies) of the policy had hosts look, what was released and lies there is a difference.
   - An installation without the seat of a licensed product that it needs is a difference, see M(tidegate.release.licence).
   - Fails when there is a difference. A host that was written off, see M(tidegate.release.write_off), is named too, but does not make it
     fail, unless something of it is there and can't be read.
@@ -43,6 +46,19 @@ extends_documentation_fragment:
   - tidegate.release.homes.policy
   - tidegate.release.homes.local
 options:
+  baseline:
+    description:
+      - Whether packages, units, cron files and listeners are put on record as the hosts have them now, and not compared. Who did that and
+        why is in the CMDB's history.
+      - Taken from the variable C(audit_baseline), when it is not given.
+    type: bool
+    default: false
+  reason:
+    description:
+      - Why that is what the hosts are to have. Needed for O(baseline).
+      - Taken from the variable C(tidegate_reason), when it is not given.
+    type: str
+    default: ""
   hosts:
     description: The hosts that were asked, and have C(audit_facts). Those of the inventory that are not among them were left out.
     type: list
@@ -57,6 +73,7 @@ options:
     type: path
 seealso:
   - module: tidegate.release.cmdb_reconcile
+  - module: tidegate.release.audit_scope
   - module: tidegate.release.release_facts
 """
 
@@ -109,9 +126,12 @@ differences:
         - V(late), a host that lacks a release which is live on others and is brought in by deploying its RFC again, and V(written_off) and
           V(by_hand), are named and fail no audit.
         - V(unreadable), V(uncontrolled), V(missing), V(other_version), V(not_in_dsl), V(untrusted), V(lost), V(unlicensed),
-          V(changed_files), V(extra_files) and V(unknown_data), which a deployment was about to change, are of a release,
+          V(not_running), V(changed_files), V(extra_files) and V(unknown_data), which a deployment was about to change, are of a release,
           V(changed_packages) of the packages that it brought. V(other_reading) is of what runs outside its tree, and so is V(unreadable)
           where that could not be read.
+        - V(infected) is of a file that nobody released, where M(tidegate.release.release_facts) scanned those.
+        - V(copies) is of a release that lies elsewhere on a host, too.
+        - V(other_packages), V(other_units), V(other_cron) and V(other_listeners) are of a host, which has not what is on record of it.
         - V(other_unit), V(misplaced_unit), V(unknown_unit), V(empty_slot), V(other_firmware) and V(not_read) are of a unit, each once;
           V(unreachable), V(unreadable) and V(left_out) too, when its device did not answer.
       type: str
@@ -146,6 +166,10 @@ compared:
   description: The hosts whose releases were compared, by name.
   type: list
   elements: str
+  returned: success or failure
+recorded:
+  description: By host, the sets that were not on record so before; with O(baseline).
+  type: dict
   returned: success or failure
 returned:
   description: Hosts that were written off and are there again.

@@ -16,7 +16,9 @@ from ..cmdb.model import CiModel
 from ..dhs.unit_check import DeviceReading, RecordedDevice, UnitFinding, check_device, check_parts, parts_seen, units_by_serial
 from ..dsl.firmware import FirmwareImage, images_for
 from ..report.progress import counted
+from . import audit_sets
 from .audit_changes import are_moments, moments_of
+from .audit_host import REMEDIES, Copies, compare_access, compare_copies, compare_running, compare_scan, read_copies, release_faults
 
 if TYPE_CHECKING:
     from ..dhs.units import Unit
@@ -49,6 +51,8 @@ _REMEDIES: Mapping[str, str] = {
     "unreachable": "bring it back and audit again, or write it off",
     "unreadable": "mend that on the host and audit again",
     "untrusted": "have it signed by who has the role, or deploy another version by an RFC",
+    **REMEDIES,
+    **audit_sets.REMEDIES,
 }
 _AGAINST_WORD = frozenset({"missing", "other_version", "uncontrolled"})  # what can't be when that was so which a person said
 _CONTROLLER = "localhost"  # many inventories have it; it is a host only if the CMDB says so
@@ -282,7 +286,7 @@ def _difference(
     *,
     recorded: str = "",
     moments: tuple[str, str] | None = None,
-    found: Mapping[str, str] | None = None,
+    found: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """A difference. ``recorded``: the state that is on record; ``moments``: the first and the last one at which it came about.
 
@@ -312,6 +316,7 @@ def _compare_release(
         differ(host, name, "unreadable", f"{name}: {_shown(entry['error'])}")
     elif entry["digest"] is not None:
         _compare_live(host, entry, row, archived, differ)
+        compare_running(host, entry, differ, _shown)
         if entry["digest"] in untrusted:
             why = f"{name} {entry['version']} is live, but {untrusted[entry['digest']][1]}"
             differ(host, name, "untrusted", why, recorded=recorded_as(name, row), moments=moments_of(entry, "live"))
@@ -322,6 +327,35 @@ def _compare_release(
     if files := entry.get("strangers"):
         detail = f"{_quoted(files)} beside the releases of {name} came from nobody"
         differ(host, name, "extra_files", detail, recorded="nothing else", moments=moments_of(entry, "strangers"))
+
+
+def compare_beside(
+    results: Mapping[str, object], found: Mapping[str, Found], recorded: Mapping[str, Mapping[str, audit_sets.OnRecord]]
+) -> list[dict[str, Any]]:
+    """A difference, as :func:`compare` has them, for what hosts have besides their releases and is not on record, or a copy of one.
+
+    ``results`` as :func:`account` takes them; ``found``: what came of that; ``recorded``: sets by host and name.
+    """
+    seen = [host for host, releases in found.items() if not isinstance(releases, NotSeen)]
+    copies = {host: read_copies(results.get(host), _shown) or Copies() for host in seen}
+    sets = {host: audit_sets.read_sets(results.get(host)) for host in seen}
+    return [
+        *(_difference(*one) for one in compare_copies(copies, _shown)),
+        *(_difference(*one) for one in compare_scan({host: results.get(host) for host in seen}, _shown)),
+        *(_of_set(one, sets, recorded) for one in audit_sets.compare_sets(sets, recorded)),
+    ]
+
+
+def _of_set(
+    one: tuple[str, str, str],
+    sets: Mapping[str, audit_sets.HostSets | None],
+    recorded: Mapping[str, Mapping[str, audit_sets.OnRecord]],
+) -> dict[str, Any]:
+    """The difference of a set of a host, with what would have to go on record in its place."""
+    host, kind, detail = one
+    record = recorded[host].get(kind.removeprefix("other_"))
+    found = audit_sets.to_record(record.entries, sets[host], kind.removeprefix("other_")) if record else None
+    return _difference(host, None, kind, _printable(detail), recorded=f"what {record.actor} put on record" if record else "", found=found)
 
 
 def not_compared(written_off: Mapping[str, Mapping[str, str]]) -> list[dict[str, Any]]:
@@ -389,6 +423,7 @@ def _compare_outside(host: str, entry: Mapping[str, Any], differ: Any) -> None:
 
 
 def _compare_files(host: str, name: str, entry: Mapping[str, Any], differ: Any) -> None:
+    compare_access(host, name, entry, differ, _shown)
     for kind, one, more in (
         ("changed", "was changed or is missing", "were changed or are missing"),
         ("extra", "was released by nobody", "were released by nobody"),
@@ -453,6 +488,7 @@ def _faults(entry: object) -> Iterator[str]:
 def _file_faults(place: str, part: Mapping[str, Any]) -> Iterator[str]:
     if place and not are_moments(part.get("since", {})):
         yield f"{place}.since is {_shown(part['since'])}"
+    yield from (f"{place}{fault}" for fault in release_faults(part, _shown))
     for key in ("changed", "extra"):
         if not _are_texts(part.get(key)):
             yield f"{place}.{key} is {_shown(part.get(key))}"
@@ -470,9 +506,12 @@ def _are_texts(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
+def _printable(text: str) -> str:
+    return "".join(sign if sign.isprintable() else "?" for sign in text)
+
+
 def _shown(value: object) -> str:
     """What came from a host, on one line, without signs that would do something to a terminal, and not all of it when it is long."""
     text = " ".join((value if isinstance(value, str) else repr(value)).split())
-    if not text.isprintable():
-        text = "".join(sign if sign.isprintable() else "?" for sign in text)
+    text = _printable(text)
     return text if len(text) <= _LENGTH else f"{text[:_LENGTH]} ..."
