@@ -69,7 +69,6 @@ options:
       - A file to write what came of it to, as JUnit's XML with a test case for each host, for AWX, CI servers and dashboards. A difference
         is a failure, what could not be looked at an error, and a host that is written off is skipped. Not written in check mode, nor by
         an audit that came to no verdict.
-      - Taken from the variable C(audit_junit), when it is not given.
     type: path
 seealso:
   - module: tidegate.release.cmdb_reconcile

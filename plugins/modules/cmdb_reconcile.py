@@ -42,21 +42,21 @@ options:
   action:
     description:
       - V(record) puts on record what is there, V(restore) says what a deployment of the RFC brings back and changes nothing itself.
-      - Taken from the variable C(reconcile_action), when it is not given.
+      - Taken from the variable C(tidegate_reconcile_action), when it is not given.
     type: str
     choices: [record, restore]
     default: record
   kinds:
     description:
       - Only differences of these kinds, as RV(tidegate.release.audit#module:differences[].kind) has them.
-      - Taken from the variable C(reconcile_kinds), when it is not given.
+      - Taken from the variable C(tidegate_reconcile_kinds), when it is not given.
     type: list
     elements: str
     default: []
   hosts:
     description:
       - Only differences on these hosts.
-      - Taken from the variable C(reconcile_hosts), when it is not given.
+      - Taken from the variable C(tidegate_reconcile_hosts), when it is not given.
     type: list
     elements: str
     default: []

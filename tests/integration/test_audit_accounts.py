@@ -130,7 +130,7 @@ def test_what_went_around_is_told_apart_and_settled_under_an_rfc(tmp_path: Path)
         ((told,),) = fleet.rows("select data from history where event = 'reconciled'")
         assert (json.loads(told)["rfc"], json.loads(told)["reason"]) == ("CHG0003", "1.1 was bad there, INC0012")
 
-        given = {"tidegate_rfc": str(restore), "tidegate_reason": "nobody knows who that was", "reconcile_action": "restore"}
+        given = {"tidegate_rfc": str(restore), "tidegate_reason": "nobody knows who that was", "tidegate_reconcile_action": "restore"}
         command = fleet.command("tidegate.release.reconcile", given)
         command[2:2] = ["tidegate.release.deploy", "tidegate.release.audit"]
         words = said(fleet.execute(command), 0)

@@ -43,7 +43,7 @@ _T = TypeVar("_T")
 
 # What people write and what is signed, journalled or shown as theirs.
 _TEXTS = ("tidegate_reason", "tidegate_comment", "tidegate_note", "tidegate_functionality", "tidegate_usability")
-_OURS = r"(tidegate|verify|lab|audit|reconcile|report|stock|write_off)_\w+"  # the variables of the verbs, which may follow a text
+_OURS = r"(tidegate|verify|lab|audit|report|stock|write_off)_\w+"  # the variables of the verbs, which may follow a text
 _UNTAGGED = frozenset({"all", "untagged"})  # what Ansible says of a task without tags
 _SECRET = re.compile("pass|secret|token", re.IGNORECASE)
 # Extra variables whose values may stand in a log again: paths, names and addresses. Settings, for one, may hold secrets.

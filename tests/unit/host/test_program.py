@@ -112,6 +112,7 @@ def test_what_is_live_is_reported(host: Host) -> None:
     (host.root / "lost+found").mkdir()
     (host.root / "file").write_text("x")
     entry = facts(host)
+    assert set(entry.pop("since")) == {"live"}
     assert not (host.root / ".program").exists()  # it only looked
     expected = {"name": "hello", "version": "1.0", "digest": ONE.digest, "staged": ["1.0", "2.0"]}
     nothing: dict[str, Any] = {key: [] for key in ("changed", "extra", "access", "others", "strangers", "packages")}
@@ -146,6 +147,7 @@ def test_a_file_that_releases_share_is_reported_for_each_and_does_not_spread(hos
     assert (host.tree(ONE) / "lib/a").stat().st_ino == (host.tree(two) / "lib/a").stat().st_ino
     (host.tree(two) / "lib/a").write_bytes(b"x")
     entry = facts(host)
+    assert set(entry["others"][0].pop("since")) == {"changed"}
     assert entry["changed"] == ["lib/a"]
     assert entry["others"] == [{"version": "2.0", "digest": two.digest, "changed": ["lib/a"], "extra": [], "access": []}]
     host.stage(three)
