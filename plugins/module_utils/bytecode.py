@@ -15,7 +15,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Optional
 
 from . import compiled
@@ -27,10 +27,10 @@ _TIME = 300.0  # seconds for all that one Python has to compile
 _TRIES = 5  # at what is left after a compiled file has broken the process
 
 
-def foreign_bytecode(release: Release, paths: Iterable[str], changed: Collection[str]) -> list[str]:
+def foreign_bytecode(release: Release, paths: Iterable[str]) -> list[str]:
     """Those of ``paths``, compiled files below the tree of ``release``, that are not what its released sources compile to.
 
-    ``changed``: paths of the sources that are not as they were released. What was made by a Python that is not on this host is among them.
+    What belongs to a source that was changed, or was made by a Python that is not on this host, is among them.
     """
     sources = {entry["path"]: entry["sha256"] for entry in release.files if entry["type"] == "file"}
     foreign: list[str] = []
@@ -39,7 +39,7 @@ def foreign_bytecode(release: Release, paths: Iterable[str], changed: Collection
         folder, _slash, name = path.rpartition("/")
         match, above = _NAME.fullmatch(name), folder.rpartition("/")[0]
         source = f"{above}/{match['stem']}.py".lstrip("/") if match else ""
-        if match is None or source not in sources or source in changed:
+        if match is None or source not in sources:
             foreign.append(path)
             continue
         pair = [f"{release.tree}/{source}", sources[source]], [f"{release.tree}/{path}", int(match["level"] or 0)]

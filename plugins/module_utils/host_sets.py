@@ -53,13 +53,19 @@ def host_sets(root: str, recorded: Mapping[str, str], whole: bool) -> dict[str, 
             if len(entries) > _MOST:
                 raise HostError(f"there are more than {_MOST}")
         except (OSError, ValueError, HostError) as error:
-            found[name] = {"problem": str(error)}
+            found[name] = {"problem": _why(error)}
             continue
         digest = digest_of(entries)
         found[name] = {"sha256": digest}
         if whole or recorded.get(name, digest) != digest:
             found[name]["entries"] = entries
     return found
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename} can't be read ({error.strerror})" if error.filename else error.strerror
+    return str(error)
 
 
 def digest_of(entries: Mapping[str, str]) -> str:

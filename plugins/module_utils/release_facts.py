@@ -71,7 +71,7 @@ def _state(release: Release, seen: Seen) -> dict[str, Any]:
     if compiled:
         from .bytecode import foreign_bytecode  # noqa: PLC0415 - few releases have any
 
-        foreign = foreign_bytecode(release, compiled, frozenset(changed))
+        foreign = foreign_bytecode(release, compiled)
         extra = sorted(extra + [path.encode(errors="surrogateescape").decode(errors="backslashreplace") for path in foreign])
     state = {"version": release.version, "digest": release.digest, "changed": changed, "extra": extra, "access": odd_access(release)}
     return {**state, "since": since.of_tree(release, {"changed": changed, "extra": extra})}

@@ -79,7 +79,8 @@ def _down(home: ReleaseHome, live: Release, order: Order, as_released: bool) -> 
     means = for_checks(home, live, order)
     reason = ""
     for number in range(_LOOKS):
-        time.sleep(_PAUSE if number else 0)
+        if number:
+            time.sleep(_PAUSE)
         reason = ""
         for check in checks:
             try:

@@ -43,13 +43,21 @@ def test_both_sides_know_a_set_by_the_same_sha256() -> None:
     assert {*host_sets("/nowhere", {}, whole=False)} == {*audit_sets.SETS}
 
 
-@pytest.mark.parametrize("error", [OSError(5, "I/O error"), HostError("rpm does not answer"), ValueError("odd")])
-def test_a_set_that_can_not_be_read_is_that_sets_problem(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (OSError(5, "I/O error"), "I/O error"),
+        (OSError(13, "Permission denied", "/var/spool/cron"), "/var/spool/cron can't be read (Permission denied)"),
+        (HostError("rpm does not answer"), "rpm does not answer"),
+        (ValueError("odd"), "odd"),
+    ],
+)
+def test_a_set_that_can_not_be_read_is_that_sets_problem(monkeypatch: pytest.MonkeyPatch, error: Exception, why: str) -> None:
     def fail() -> dict[str, str]:
         raise error
 
     monkeypatch.setattr(sets, "packages", fail)
-    assert told({}) == {"problem": str(error)}
+    assert told({}) == {"problem": why}
     assert "sha256" in host_sets("/nowhere", {}, whole=False)["cron"]
 
 

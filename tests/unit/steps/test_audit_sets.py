@@ -65,6 +65,11 @@ def test_a_host_that_says_nothing_of_what_is_on_record_is_named() -> None:
     assert [one[1] for one in compare_sets({"web1": HostSets()}, on_record({}))] == ["unreadable"]
 
 
+def test_why_a_set_could_not_be_read_is_said() -> None:
+    (found,) = compare_sets({"web1": read_sets(said({}, {}, packages={"problem": "rpm does not answer"}))}, on_record({"a": "1"}))
+    assert found == ("web1", "unreadable", "nobody knows which packages it has: rpm does not answer")
+
+
 @given(
     st.recursive(
         st.none() | st.integers() | st.text(max_size=3),
