@@ -50,7 +50,6 @@ options:
     description:
       - Whether packages, units, cron files and listeners are put on record as the hosts have them now, and not compared. Who did that and
         why is in the CMDB's history.
-      - Taken from the variable C(audit_baseline), when it is not given.
     type: bool
     default: false
   reason:

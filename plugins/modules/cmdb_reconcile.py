@@ -16,9 +16,9 @@ description:
   - Refuses unless the RFC, as it reads, is in the register of changes, approved, at Scheduled or Implement, not on hold, its window open,
     and about these CIs.
   - Put on record can be a release that is live where another one or none is recorded, if it is the very package that the RFC names, the
-    library holds it and its signatures count; and the firmware that a device says it runs, unless a release brought another one. Nothing
-    else can, for a release is what its digest says. With an RFC, C(audit_baseline) records what packages, units, cron lines and listeners
-    a host has, where it is used.
+    library holds it and its signatures count; the firmware that a device says it runs, unless a release brought another one; and the
+    packages, units, cron files and listeners of a host that has a record of these. Nothing else can, for a release is what its digest
+    says.
   - To restore, run M(tidegate.release.cmdb_reconcile), C(tidegate.release.deploy) and C(tidegate.release.audit) one after the other with
     an RFC that names the package on record. That goes the normal way, cleared, staged, activated behind gates and recorded.
   - Who did it, why, under which RFC, what was on record before and the audit are in the history of each CI, in one transaction with the

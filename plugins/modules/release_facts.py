@@ -51,7 +51,7 @@ options:
     description:
       - Whether the health checks of each live release are made, as the gate of a wave makes them, and the processes looked for that ran of
         it when it was confirmed. In check mode too; an operation that is under way is waited for, for at most 20 s.
-      - The checks get the variable C(tidegate_settings) of the host. No command of a release is run whose files were changed.
+      - The checks get the host's C(tidegate_settings). No command of a release is run whose files were changed.
     type: bool
     default: false
 author:

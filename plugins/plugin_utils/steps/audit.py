@@ -286,7 +286,7 @@ def _difference(
     *,
     recorded: str = "",
     moments: tuple[str, str] | None = None,
-    found: Mapping[str, str] | None = None,
+    found: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """A difference. ``recorded``: the state that is on record; ``moments``: the first and the last one at which it came about.
 
@@ -342,8 +342,20 @@ def compare_beside(
     return [
         *(_difference(*one) for one in compare_copies(copies, _shown)),
         *(_difference(*one) for one in compare_scan({host: results.get(host) for host in seen}, _shown)),
-        *(_difference(host, None, kind, _printable(detail)) for host, kind, detail in audit_sets.compare_sets(sets, recorded)),
+        *(_of_set(one, sets, recorded) for one in audit_sets.compare_sets(sets, recorded)),
     ]
+
+
+def _of_set(
+    one: tuple[str, str, str],
+    sets: Mapping[str, audit_sets.HostSets | None],
+    recorded: Mapping[str, Mapping[str, audit_sets.OnRecord]],
+) -> dict[str, Any]:
+    """The difference of a set of a host, with what would have to go on record in its place."""
+    host, kind, detail = one
+    record = recorded[host].get(kind.removeprefix("other_"))
+    found = audit_sets.to_record(record.entries, sets[host], kind.removeprefix("other_")) if record else None
+    return _difference(host, None, kind, _printable(detail), recorded=f"what {record.actor} put on record" if record else "", found=found)
 
 
 def not_compared(written_off: Mapping[str, Mapping[str, str]]) -> list[dict[str, Any]]:

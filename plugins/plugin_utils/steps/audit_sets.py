@@ -13,7 +13,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 SETS: Mapping[str, str] = {"packages": "packages", "units": "units", "cron": "cron files", "listeners": "listeners"}
 """What a host is asked, and what people call it."""
@@ -22,6 +22,7 @@ REMEDIES: Mapping[str, str] = {
     for name in SETS
 }
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_RECORDED = 500  # entries that came and went, so that the history has room for them
 _LISTED = 5  # entries of each kind that a sentence names
 _LENGTH = 120  # characters of an entry that a sentence shows
 _MOST = 50_000  # entries of a set
@@ -97,6 +98,22 @@ def compare_sets(found: Mapping[str, HostSets | None], recorded: Mapping[str, Ma
                     )
                 else:
                     yield host, "unreadable", f"its {what} are not those on record, and it did not say which they are"
+
+
+def to_record(record: Mapping[str, str], sets: HostSets | None, name: str) -> dict[str, Any] | None:
+    """How a set that is not the one on record can become it: its ``sha256``, what ``came`` and what ``went``; ``None`` for too much."""
+    if sets is None or name not in sets.entries:
+        return None
+    now = sets.entries[name]
+    came = {key: now[key] for key in sorted(now) if record.get(key) != now[key]}
+    went = sorted(record.keys() - now.keys())
+    return {"sha256": sets.sha256[name], "came": came, "went": went} if len(came) + len(went) <= _RECORDED else None
+
+
+def with_changes(record: Mapping[str, str], found: Mapping[str, Any]) -> dict[str, str] | None:
+    """The entries of a set that :func:`to_record` said how to make of those on record; ``None`` when that has become another one."""
+    entries = {key: value for key, value in record.items() if key not in found["went"]} | dict(found["came"])
+    return entries if digest_of(entries) == found["sha256"] else None
 
 
 def _difference(before: Mapping[str, str], now: Mapping[str, str]) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..clearance.evaluate import evaluate_controls
 from ..cmdb.audits import last_audit
 from ..cmdb.chain import append_history
+from ..cmdb.recorded_sets import record_sets, recorded_sets
 from ..cmdb.store import Cmdb
 from ..errors import NotFoundError, TidegateError
 from ..evidence.statement import RECONCILED
@@ -23,6 +24,7 @@ from ..rfc.model import Rfc
 from ..rfc.register import entered, registered
 from ..rfc.source import load_rfc
 from .audit import recorded_as
+from .audit_sets import SETS, with_changes
 from .clear import Question, gather
 from .person import responsible_person, signed_about_host
 from .sources import Sources
@@ -103,8 +105,11 @@ def reconcile(sources: Sources, address: str, wish: Wish, signer: Signer | None,
         if wish.restore:
             _restore(rfc, chosen, installed, result)
             return result
-        rows, firmware = _to_record(rfc, audit, chosen, installed, result)
-        result.changed = _write(cmdb, connection, rows, firmware, result.person, sources.now, rfc.number, write)
+        sets = _to_record_of_sets(connection, [one for one in chosen if _set_of(one)], result)
+        rows, firmware = _to_record(rfc, audit, [one for one in chosen if not _set_of(one)], installed, result)
+        result.changed = _write(cmdb, connection, rows, firmware, result.person, sources.now, rfc.number, write) or bool(sets)
+        for host, entries in sets.items() if write else ():
+            record_sets(connection, host, entries, person, reason, sources.now, rfc.number)
         if write and result.changed:
             append_history(
                 connection,
@@ -169,6 +174,32 @@ def _restore(rfc: Rfc, chosen: Iterable[Difference], installed: Installed, resul
         else:
             what = f"{rfc.number} is about {rfc.release} {rfc.version}, {rfc.digest}"
             result.left.append(f"{one['host']}: {what}, and on record is {recorded_as(one['release'], on_record)}")
+
+
+def _set_of(one: Difference) -> str:
+    """The set of a host that a difference is of; empty when it is of something else, or too large for the history."""
+    name = str(one["kind"]).removeprefix("other_")
+    return name if name in SETS and one.get("found") else ""
+
+
+def _to_record_of_sets(
+    connection: sa.Connection, chosen: Sequence[Difference], result: Reconciled
+) -> dict[str, dict[str, tuple[str, dict[str, str]]]]:
+    """By host and name the sets, sha256 and entries, that are to be put on record; those whose record has changed since are ``left``."""
+    known = recorded_sets(connection, {one["host"] for one in chosen})
+    found: dict[str, dict[str, tuple[str, dict[str, str]]]] = defaultdict(dict)
+    for one in chosen:
+        host, name, there = one["host"], _set_of(one), one["found"]
+        record = known.get(host, {}).get(name)
+        entries = with_changes(record.entries, there) if record else None
+        if record is not None and record.sha256 == there["sha256"]:
+            result.done.append(one)
+        elif entries is None:
+            result.left.append(f"{host}: what is on record of its {SETS[name]} has changed since the audit; audit again")
+        else:
+            found[host][name] = there["sha256"], entries
+            result.done.append(one)
+    return found
 
 
 def _to_record(

@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.audits import save_audit
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.recorded_sets import record_sets, recorded_sets
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema import schema
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import CLOSED
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit import compare
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit import compare, compare_beside
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit_sets import digest_of
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.reconcile import Reconciled, Wish, reconcile
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.schedule import schedule
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import Sources
@@ -151,6 +153,29 @@ def test_what_is_neither_a_release_nor_firmware_is_left(desk: Desk) -> None:
     base: Mapping[str, Any] = {"host": "web1", "unit": None, "release": "hello", "kind": "copies", "detail": "x", "remedy": "y"}
     desk.audit([{**base, "recorded": "", "found": {"version": "1.0", "digest": desk.homes.digest}}])
     assert desk.reconcile().left == ["web1: copies is nothing that can be put on record: x; y"]
+
+
+def test_what_a_host_has_besides_releases_becomes_the_record_it_is_compared_with(desk: Desk) -> None:
+    before, now = {"bash:amd64": "5.2", "old:all": "1"}, {"bash:amd64": "5.3", "new:all": "2"}
+    with desk.cmdb() as cmdb, cmdb.begin() as connection:
+        record_sets(connection, "web1", {"packages": (digest_of(before), before)}, "ann", "first", NOW)
+    answer = {"sets": {"packages": {"sha256": digest_of(now), "entries": now}}}
+    found: dict[str, Any] = {"web1": []}
+
+    def differences() -> list[dict[str, Any]]:
+        with desk.cmdb() as cmdb, cmdb.read() as connection:
+            return [one for one in compare_beside({"web1": answer}, found, recorded_sets(connection, ["web1"])) if "other" in one["kind"]]
+
+    (named,) = differences()
+    assert (named["kind"], named["recorded"]) == ("other_packages", "what ann put on record")
+    desk.audit([named])
+    done = desk.reconcile()
+    assert (done.done, done.left, done.changed) == ([named], [], True)
+    assert differences() == []
+    assert not desk.reconcile().changed
+    with desk.cmdb() as cmdb, cmdb.begin() as connection:
+        record_sets(connection, "web1", {"packages": (digest_of({"zsh:all": "1"}), {"zsh:all": "1"})}, "ann", "another", NOW)
+    assert desk.reconcile().left == ["web1: what is on record of its packages has changed since the audit; audit again"]
 
 
 def test_to_restore_is_left_to_a_deployment_of_the_very_package_that_is_on_record(desk: Desk) -> None:
