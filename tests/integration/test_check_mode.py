@@ -150,7 +150,7 @@ def tries(site: Site) -> list[Tried]:
         Tried("figures", "a bar for each month.*would be written", {"tidegate_figures_file": there["figures.json"]}),
         Tried("tell", "the policy has no channel", {"tidegate_test": True}),
         Tried("stock", "there is no stock rule", refused=True),
-        Tried("lab", "changed=1", lab),
+        Tried("lab", "would be up", lab),
         Tried("cmdb_copy", "would be copied to", {"tidegate_cmdb_to": there["copy"]}),
         Tried("cmdb_upgrade", "nothing to do"),
         Tried("cmdb_verify", "CIs as the history says"),
