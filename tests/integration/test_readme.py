@@ -1,7 +1,7 @@
 # Copyright (c) Tidegate maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A newcomer follows the README and the page that goes on from there: every command is run here, as it stands there, from an empty home."""
+"""A newcomer follows the README and the pages that go on from there: every command is run here, as it stands there, from an empty home."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fleet import Fleet
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
-GUIDE = (ROOT / "docs" / "step-by-step.md").read_text()
+GUIDE = "".join((ROOT / "docs" / page).read_text() for page in ("step-by-step.md", "verbs.md"))
 EXAMPLE_ADDRESS = "192.0.2.11"
 # By hand: the RFC of the example, with the digest that archive has printed and a window that is open.
 RAISE = r"""

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,11 +14,7 @@ from ..errors import TidegateError
 from ..files import write_atomically
 from .figures import FIGURES, LEAST, Amount, Figure, Figures
 from .figures_formats import BRIEF, amount_text, busiest, events_text, figures_document, first_and_last_day, open_metrics
-from .html import generator
-
-with contextlib.suppress(ImportError):
-    import jinja2
-    import markupsafe
+from .html import template
 
 PAGE: Mapping[str, str] = {"page": "figures.html", "data": "figures.json"}
 """What a report has of figures, as its overview leads there."""
@@ -65,35 +59,18 @@ def spark_bars(figure: Figure, amounts: Sequence[Amount], months: Sequence[str])
 def render_figures(figures: Figures, *, within: bool = False) -> str:
     """The page; everything in it is escaped. ``within``: it is one of a report's, and leads to the first."""
     groups = [("release", busiest(figures.releases)), ("team", busiest(figures.teams))]
-    return (
-        _environment()
-        .get_template("figures.html.j2")
-        .render(
-            figures=figures,
-            days=first_and_last_day(figures),
-            all_figures=FIGURES,
-            brief=BRIEF,
-            groups=[(title, found[:_ROWS], len(found[_ROWS:])) for title, found in groups],
-            least=LEAST,
-            within=within,
-        )
+    return template("figures.html.j2").render(
+        figures=figures,
+        days=first_and_last_day(figures),
+        all_figures=FIGURES,
+        brief=BRIEF,
+        groups=[(title, found[:_ROWS], len(found[_ROWS:])) for title, found in groups],
+        least=LEAST,
+        within=within,
+        amount_text=amount_text,
+        events_text=events_text,
+        spark_bars=spark_bars,
     )
-
-
-@functools.cache
-def _environment() -> jinja2.Environment:
-    folder = Path(__file__).parent
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.globals |= {
-        "generator": generator(),
-        "style": markupsafe.Markup((folder / "style.css").read_text(encoding="utf-8")),  # noqa: S704 - our own file
-        "amount_text": amount_text,
-        "events_text": events_text,
-        "spark_bars": spark_bars,
-    }
-    return environment
 
 
 def _as_json(figures: Figures) -> str:

@@ -169,7 +169,7 @@ def render_overview(overview: Mapping[str, Any], deployments: Mapping[str, Mappi
         waves -= len(page.lanes)
         entries.append((entry, page))
     counts = overview["counts"]["deployments"]
-    return _template("index.html.j2").render(
+    return template("index.html.j2").render(
         report=overview,
         deployments=entries,
         total=sum(counts.values()),
@@ -185,13 +185,13 @@ def render_overview(overview: Mapping[str, Any], deployments: Mapping[str, Mappi
 
 def render_deployment(deployment: Mapping[str, Any], changes: Collection[str] = ()) -> str:
     """The page of one deployment; everything in it is escaped. ``changes``: the numbers that have a page."""
-    return _template("deployment.html.j2").render(page=_page(deployment), calm=_CALM, gates=GATES, changes=changes)
+    return template("deployment.html.j2").render(page=_page(deployment), calm=_CALM, gates=GATES, changes=changes)
 
 
 def render_hosts(page: Mapping[str, Any], deployments: Collection[int] = ()) -> str:
     """A page of hosts, what each of them runs and how that came; everything in it is escaped. ``deployments``: those that have a page."""
     grouped = [(name, list(entries)) for name, entries in groupby(page["hosts"], key=itemgetter("name"))]
-    return _template("hosts.html.j2").render(
+    return template("hosts.html.j2").render(
         site=page["site"], hosts=page["hosts"], grouped=grouped, past=page["past"], deployments=deployments
     )
 
@@ -203,30 +203,30 @@ def render_change(change: Mapping[str, Any], releases: Collection[str] = ()) -> 
     ]
     release_page = f"../releases/{change['release']}.html" if change["release"] in releases else ""
     about = {"release_page": release_page, "room": _CHANGE_WAVES, "gates": GATES, "results": RESULTS}
-    return _template("change.html.j2").render(change=change, deployments=deployments, **about)
+    return template("change.html.j2").render(change=change, deployments=deployments, **about)
 
 
 def render_release(page: Mapping[str, Any], changes: Collection[str] = ()) -> str:
     """The page of one release; everything in it is escaped. ``changes``: the numbers that have a page."""
-    return _template("release.html.j2").render(page=page, changes=changes)
+    return template("release.html.j2").render(page=page, changes=changes)
 
 
 def render_list(name: str, page: Mapping[str, Any]) -> str:
     """The page with all changes, or all releases, in short, or the calendar, by its ``name``; everything in it is escaped."""
     if name == "calendar":
-        return _template("calendar.html.j2").render(page=page, time=_ahead(page))
+        return template("calendar.html.j2").render(page=page, time=_ahead(page))
     shown, room = [], _ROOM
     for row in page[name]:
         room -= _LIST_ROW + sum(6 * len(str(value)[:120]) if _RISKY.search(str(value)) else len(str(value)[:120]) for value in row.values())
         if room < 0:
             break
         shown.append(row)
-    return _template(f"{name}.html.j2").render(rows=shown, more=len(page[name]) - len(shown))
+    return template(f"{name}.html.j2").render(rows=shown, more=len(page[name]) - len(shown))
 
 
 def render_search(page: Mapping[str, Any]) -> str:
     """A page of what can be searched; everything in it is escaped."""
-    return _template("search.html.j2").render(page=page)
+    return template("search.html.j2").render(page=page)
 
 
 def _course(deployment: Mapping[str, Any], change: Mapping[str, Any]) -> Time | None:
@@ -271,7 +271,7 @@ def _ahead(page: Mapping[str, Any]) -> Time | None:
 
 def render_stock(page: Mapping[str, Any]) -> str:
     """A page of stock rules and firmware levels; everything in it is escaped."""
-    return _template("stock.html.j2").render(page=page)
+    return template("stock.html.j2").render(page=page)
 
 
 def render_clearance(clearance: Mapping[str, Any]) -> str:
@@ -279,7 +279,7 @@ def render_clearance(clearance: Mapping[str, Any]) -> str:
     order = list(RESULTS)
     controls = sorted(clearance["controls"], key=lambda control: order.index(control["result"]))
     counts = Counter(control["result"] for control in controls)
-    return _template("clearance.html.j2").render(
+    return template("clearance.html.j2").render(
         clearance=clearance, controls=controls, counts=[(result, counts[result]) for result in order if counts[result]], results=RESULTS
     )
 
@@ -289,12 +289,12 @@ def render_plan(plan: Mapping[str, Any]) -> str:
     rows = _plan_rows(plan)
     sizes = [entry["bytes"] for wave in plan["waves"] for entry in wave["hosts"] if entry["bytes"] is not None]
     about = {"rows": rows[:_PLAN_ROWS], "more_rows": len(rows[_PLAN_ROWS:]), "room": _PLAN_NAMES, "total": sum(sizes) if sizes else None}
-    return _template("plan.html.j2").render(plan=plan, drawn=draw_plan(plan), **about)
+    return template("plan.html.j2").render(plan=plan, drawn=draw_plan(plan), **about)
 
 
 def render_plan_drawing(plan: Mapping[str, Any]) -> str:
     """The drawing of a plan's waves as an SVG that needs nothing else; everything in it is escaped."""
-    return _template("plan.svg.j2").render(plan=plan, drawn=draw_plan(plan))
+    return template("plan.svg.j2").render(plan=plan, drawn=draw_plan(plan))
 
 
 @dataclass(frozen=True)
@@ -380,7 +380,8 @@ def generator() -> str:
     return f"Tidegate {digest.hexdigest()[:12]}"
 
 
-def _template(name: str) -> jinja2.Template:
+def template(name: str) -> jinja2.Template:
+    """A template of this directory, which escapes whatever it is given."""
     return _environment().get_template(name)
 
 

@@ -33,7 +33,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.report.html impor
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.model import Report
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import HostState
 
-NAV = ["index.html", "changes.html", "releases.html", "calendar.html", "search/1.html", "search/1.html"]
+NAV = ["index.html", "changes.html", "releases.html", "calendar.html", "figures.html", "search/1.html", "search/1.html"]
 EVIL = "</title></text><script>alert(1)</script>\"'><img src=http://evil.example/x>"
 
 

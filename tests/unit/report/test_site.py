@@ -51,7 +51,13 @@ def report(place: Place) -> Report:
 def site(report: Report, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
     write_report(report, folder, write=True)
+    figures_beside(folder)
     return folder
+
+
+def figures_beside(folder: Path) -> None:
+    """What ``figures_page`` writes into the same directory, as far as others lead there."""
+    (folder / "figures.html").write_text((folder / "calendar.html").read_text())
 
 
 def text_of(page: Path) -> str:
@@ -259,6 +265,7 @@ def test_a_cmdb_without_anything_gives_a_whole_site(tmp_path: Path) -> None:
     with Cmdb.open(str(tmp_path / "cmdb.sqlite"), create=True) as cmdb:
         made = with_library(with_site(build_report(cmdb, NOW, past=True), cmdb, rules, NOW), None, rules, NOW)
     write_report(made, tmp_path / "out", write=True)
+    figures_beside(tmp_path / "out")
     test_every_link_leads_somewhere(tmp_path / "out")
     assert "No change is planned." in text_of(tmp_path / "out/calendar.html")
     assert "There is nothing yet." in text_of(tmp_path / "out/search/1.html")
