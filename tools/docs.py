@@ -30,8 +30,8 @@ _LINK = re.compile(r"\]\((?!https?://|mailto:|#)([^)\s#]+)(#[^)\s]*)?\)")
 _CONTENTS = re.compile(r"(?m)^\.\. contents::\n(?:[ \t]+.*\n)*")
 _VARIABLE = re.compile(r"\btidegate_\w+")
 # What stands in the column beside the text, in this order; the rest of docs is about how it is built.
-_GUIDES = ("guides/*", "firmware", "dhs", "slices", "jobs", "execution-environment")
-_REFERENCE = ("controls", "schemas/*", "reference/index")
+_GUIDES = ("why", "step-by-step", "guides/*", "policy", "messages", "figures", "firmware", "dhs", "slices", "jobs", "execution-environment")
+_REFERENCE = ("verbs", "glossary", "controls", "schemas/*", "reference/index")
 _DECISIONS = ("```{toctree}", ":hidden:", ":glob:", "", "[0-9]*", "```")
 _CONFIGURATION = """\
 project = "Tidegate"
@@ -89,8 +89,12 @@ def pages() -> dict[str, str]:
 
 def write_pages(repository: str) -> None:
     """The pages that are written by hand, with their links as the site has them."""
-    there, broken = pages(), []
-    for name, place in there.items():
+    of_pages, broken = pages(), []
+    pictures = {str(path.relative_to(ROOT)): str(path.relative_to(ROOT / "docs")) for path in sorted((ROOT / "docs").rglob("*.svg"))}
+    there = of_pages | pictures
+    for name, place in pictures.items():
+        shutil.copyfile(ROOT / name, SOURCE / place)
+    for name, place in of_pages.items():
         parts = _FENCE.split((ROOT / name).read_text())
         for number in range(0, len(parts), 2):  # between them are blocks of code
             parts[number] = _LINK.sub(lambda match, name=name, place=place: _linked(match, name, place, there, repository), parts[number])
@@ -98,7 +102,7 @@ def write_pages(repository: str) -> None:
         broken += [f"{name} links to {target}, which is not there" for target in re.findall(r"\]\(missing:([^)]*)\)", text)]
         target = SOURCE / place
         target.parent.mkdir(parents=True, exist_ok=True)
-        more = {"index.md": _columns(set(there.values())), "decisions/index.md": iter(_DECISIONS)}.get(place, iter(()))
+        more = {"index.md": _columns(set(of_pages.values())), "decisions/index.md": iter(_DECISIONS)}.get(place, iter(()))
         target.write_text("\n".join([text, *more, ""]))
     if broken:
         raise SystemExit("\n".join(broken))

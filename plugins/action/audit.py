@@ -5,13 +5,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.verdict import leave_verdict
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.audits import save_audit
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.recorded_sets import recorded_sets
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.assets import list_levels, list_units, readings_of, record_versions
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.unit_check import DeviceReading, check_readings, units_by_serial
@@ -23,17 +27,23 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository im
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import meant_by
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.package import judge_library, unmet_sentence
+from ansible_collections.tidegate.release.plugins.plugin_utils.files import write_atomically
 from ansible_collections.tidegate.release.plugins.plugin_utils.licence.usage import installed_products, without_seat
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import Policy
+from ansible_collections.tidegate.release.plugins.plugin_utils.report.artifacts import passed_on
+from ansible_collections.tidegate.release.plugins.plugin_utils.report.audited import Severity, junit, severity
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.differences import difference_lines
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.progress import counted, share
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.register import spans
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.data_journal import DataJournal
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit import (
+    Found,
     NotSeen,
     account,
     by_word_alone,
     compare,
+    compare_beside,
     compare_devices,
     lost_from_library,
     not_compared,
@@ -42,6 +52,9 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit impor
     unit_differences,
     unknown_data,
 )
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit_changes import with_changes
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit_record import record_hosts
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit_sets import read_sets
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.late import late_differences
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.person import this_user
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.write_off import end_write_offs
@@ -95,20 +108,21 @@ class ActionModule(TidegateAction):
             # Of a host that nobody has seen that is said once.
             seen = [ci for ci in cis if ci["name"] in found and (ci["name"] in answers or not isinstance(found[ci["name"]], NotSeen))]
             of_units = self._compare_units(cmdb, policy, answers, seen, recorded, images)
-        lost = lost_from_library(recover(library, None, meant, write=False).lost)
+            beside, new = self._compare_beside(cmdb, options, results, found, this_user(task_vars))
         differences = [
             *audited.differences,
-            *lost,
+            *lost_from_library(recover(library, None, meant, write=False).lost),
             *unknown,
             *compare(found, recorded, archived, judged.untrusted, unlicensed, treeless | images.keys(), by_hand, outside),
             *of_units,
+            *beside,
         ]
         differences.sort(key=lambda difference: difference["host"] or "")
-        named = [*differences, *late, *by_word_alone(by_hand), *not_compared(gone)]
+        named = self._with_changes(required_setting(options, "cmdb"), [*differences, *late, *by_word_alone(by_hand), *not_compared(gone)])
         result: dict[str, Any] = {
-            "changed": bool(returned),
-            "differences": named,
-            "compared": compared,
+            **self._conclude(options, compared, audited.found, named),
+            "changed": bool(returned or new),
+            "recorded": new,
             "returned": returned,
             "by_revoked": judged.by_revoked,
             "unmet": judged.unmet,
@@ -123,15 +137,52 @@ class ActionModule(TidegateAction):
                 with cmdb.begin() as connection:
                     for host, answer in answers.items():
                         record_versions(connection, host, answer.serial, answer.plain_versions, utc_now())
-                save_audit(cmdb, len(compared), len(audited.found), named, this_user(task_vars), utc_now())
-        were = "was" if len(audited.found) == 1 else "were"
-        seen = f"{share(len(compared), len(audited.found))} {were} compared with the CMDB and the DSL"
-        if differences:
-            result.update(failed=True, msg=f"{seen}: {counted(len(named), 'difference')}")
-        else:
-            result["msg"] = f"{seen}: each runs what the CMDB says and the DSL holds"
-        result["msg"] = "\n".join((result["msg"], *(f"  {line}" for line in difference_lines(named, seen=True))))
+                save_audit(cmdb, len(compared), len(audited.found), named, this_user(task_vars), utc_now(), result["severity"])
+        leave_verdict(result["severity"])
         return result
+
+    def _compare_beside(
+        self, cmdb: Cmdb, options: Mapping[str, Any], results: Mapping[str, object], found: Mapping[str, Found], actor: str
+    ) -> tuple[list[dict[str, Any]], dict[str, list[str]]]:
+        """What hosts have besides their releases that is not on record, and what of it was put there instead, by host."""
+        seen = [host for host, answer in found.items() if not isinstance(answer, NotSeen)]
+        if options["baseline"]:
+            sets = {host: read_sets(results.get(host)) for host in seen}
+            new = record_hosts(cmdb, sets, actor, str(options["reason"]), utc_now(), write=not self._task.check_mode)
+            return compare_beside(results, found, {}), new
+        with cmdb.read() as connection:
+            return compare_beside(results, found, recorded_sets(connection, seen)), {}
+
+    def _with_changes(self, url: str, differences: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """The differences with the changes that cover each, as far as it is known since when it is there."""
+        dated = [one for one in differences if one["since"] and one["host"]]
+        if not dated:
+            return with_changes(differences, ())
+        first = min(datetime.fromisoformat(one["since"]) for one in dated)
+        with Cmdb.open(url) as cmdb, cmdb.read() as connection:
+            return with_changes(differences, spans(connection, {one["host"] for one in dated}, first))
+
+    def _conclude(
+        self, options: Mapping[str, Any], compared: Sequence[str], hosts: Collection[str], named: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        """What the result says of the ``named`` differences, which the file for JUnit gets too; ``hosts``: all that there are."""
+        verdict = severity(named)
+        path = optional_setting(options, "junit")
+        if path is not None and not self._task.check_mode:
+            write_atomically(Path(path), junit(hosts, named).encode())
+        were = "was" if len(hosts) == 1 else "were"
+        seen = f"{share(len(compared), len(hosts))} {were} compared with the CMDB and the DSL"
+        clean = verdict is Severity.CLEAN
+        said = "each runs what the CMDB says and the DSL holds" if clean else counted(len(named), "difference")
+        numbers = {"compared": len(compared), "hosts": len(hosts), "differences": len(named)}
+        return {
+            **({} if clean else {"failed": True}),
+            "severity": str(verdict),
+            "differences": named,
+            "compared": compared,
+            "msg": "\n".join((f"{seen}: {said}", *(f"  {line}" for line in difference_lines(named, seen=True)))),
+            **passed_on("audited", {"severity": str(verdict), **numbers}),
+        }
 
     def _compare_units(
         self,

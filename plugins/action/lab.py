@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
@@ -21,5 +22,7 @@ class ActionModule(TidegateAction):
         return ()  # its hosts are made with the standard library
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        # From where Ansible was started, as all other paths: a module's own directory is that of the playbook.
+        options["path"] = str(Path(options["path"]).expanduser().absolute())
         note(f"{len(options['hosts'] or [])} hosts are to be {options['state']}")
         return dict(self._execute_module(module_name="tidegate.release.lab", module_args=options, task_vars=task_vars))

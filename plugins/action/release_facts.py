@@ -27,6 +27,8 @@ class ActionModule(TidegateAction):
     per_host = True
     whole = True  # the audit says of each host why it has no answer
     found: ClassVar[tuple[str, ...]] = ("releases",)  # what is taken from the answer
+    also: ClassVar[tuple[str, ...]] = ("copies", "sets")  # what is taken if it is there
+    handed_on: ClassVar[tuple[str, ...]] = ("running", "copies", "sets", "whole_sets", "scan")  # options that the host gets as they are
     along = False  # whether the host can't have the program
     outside = True  # whether a release that acts outside its tree is asked what runs there
 
@@ -75,8 +77,10 @@ class ActionModule(TidegateAction):
         keep_alive(self._connection)
         prefer_fast(self._connection, task_vars)
         order: dict[str, Any] = {"operation": self.module, "root": options.get("root", "")}
+        order.update((name, options[name]) for name in self.handed_on if options.get(name) or (name == "sets" and options.get(name) == {}))
         settings: Mapping[str, Any] = {}
-        if self.outside and task_vars.get("reads"):  # by the CMDB a release here acts outside its tree, and is asked
+        # By the CMDB a release here acts outside its tree, and is asked, or each is whether it runs.
+        if self.outside and (task_vars.get("reads") or options.get("running")):
             settings = host_settings(self._templar, str(task_vars["inventory_hostname"]), task_vars.get("tidegate_settings"))
             order["settings"] = settings
         try:
@@ -87,4 +91,9 @@ class ActionModule(TidegateAction):
             raise TidegateError("its answer is none; find out who answers there")
         if answer.get("failed"):
             raise TidegateError(printable(str(answer.get("msg"))))
-        return {"changed": False, **{name: answer.get(name) for name in self.found}}
+        more = {name: answer[name] for name in self.also if name in order and name in answer}
+        if order.get("scan"):
+            from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit_scan import scan_suspects  # noqa: PLC0415 - slow
+
+            more["scan"] = scan_suspects(answer.get("suspects"), options.get("malware_signatures"))
+        return {"changed": False, **{name: answer.get(name) for name in self.found}, **more}

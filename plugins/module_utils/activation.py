@@ -23,6 +23,7 @@ from .release_files import remove
 from .release_home import HostError, Release, ReleaseHome
 from .release_hooks import Order, is_healthy, outside_fault, passes, run_hook, trouble, values_for
 from .repair import Damaged, Supplies, find_release, put_right
+from .running import note_processes
 from .switch import give_state, switch_to, take_away
 
 __all__ = ["Order", "activate", "back_out", "confirm"]
@@ -223,7 +224,7 @@ def confirm(home: ReleaseHome, digest: str, previous: Optional[str], order: Orde
             problem = f"it came up and did not last: {fault}"
         if not problem:
             beside.end(home.guard)
-            home.append("active", target.id, **order.entry())
+            home.append("active", target.id, **order.entry(**note_processes(target)))
             return {"state": "active", "changed": False, "version": target.version}
     except Exception as error:  # whatever it is, it is not known that it lasts
         problem = str(error) or type(error).__name__

@@ -63,6 +63,8 @@ class History:
         """Every release that the log speaks of and that was not removed since, the one of the latest event last."""
         self.unconfirmed: Optional[list[str]] = None
         """The deployment whose release the host has left by itself, as nobody confirmed it, and when; until there is another switch."""
+        self.runs: dict[str, tuple[dict[int, str], str]] = {}
+        """By release that is live: the processes that ran of it once it was found well, by start time, and the boot that they are of."""
 
     def add(self, event: Optional[dict[str, Any]]) -> None:
         """Take one more event; ``None`` for a line that can't be read."""
@@ -72,6 +74,7 @@ class History:
         kind, release_id = event["event"], event["id"]
         if kind in _SWITCHES:
             self.switched, self.last, self.repaired = True, (kind, release_id), {}
+            self.runs = _runs_of(event) if kind == "active" else {}
         elif kind == "repair":
             self.repaired[release_id] = None
         if kind in _GOOD or kind in _BAD:
@@ -96,13 +99,14 @@ class History:
         passed = {release_id: checks for release_id, checks in self.passed.items() if checks is not None}
         ids = {key: list(getattr(self, key)) for key in _IDS}
         last = list(self.last) if self.last else None
-        return {"switched": self.switched, "last": last, "passed": passed, "unconfirmed": self.unconfirmed, **ids}
+        runs = {release_id: {"runs": sorted(map(list, known.items())), "boot": boot} for release_id, (known, boot) in self.runs.items()}
+        return {"switched": self.switched, "last": last, "passed": passed, "unconfirmed": self.unconfirmed, "runs": runs, **ids}
 
     @classmethod
     def of_summary(cls, summary: Any) -> Optional[History]:
         """What :meth:`summary` made; nothing when it is something else."""
         history = cls()
-        summary = {"unconfirmed": None, **summary} if isinstance(summary, dict) else {}  # which older ones have not
+        summary = {"unconfirmed": None, "runs": {}, **summary} if isinstance(summary, dict) else {}  # which older ones have not
         if summary.keys() != vars(history).keys():
             return None
         last, passed, unconfirmed = summary["last"], summary["passed"], summary["unconfirmed"]
@@ -119,7 +123,18 @@ class History:
             return None
         history.switched, history.passed, history.unconfirmed = summary["switched"], passed, unconfirmed
         history.repaired, history.good, history.order = (dict.fromkeys(summary[key]) for key in _IDS)
+        for release_id, seen in summary["runs"].items() if isinstance(summary["runs"], dict) else ():
+            history.runs.update(_runs_of({"id": release_id, **seen}) if isinstance(seen, dict) else {})
         return history
+
+
+def _runs_of(event: Mapping[str, Any]) -> dict[str, tuple[dict[int, str], str]]:
+    """What an event says of the processes that ran of its release; nothing when it says none, or something else."""
+    release_id, runs, boot = event["id"], event.get("runs"), event.get("boot")
+    if not isinstance(release_id, str) or not isinstance(boot, str) or not isinstance(runs, list):
+        return {}
+    pairs = [one for one in runs if isinstance(one, list) and len(one) == 2 and isinstance(one[0], int) and isinstance(one[1], str)]
+    return {release_id: ({int(pid): str(moment) for pid, moment in pairs}, boot)} if pairs else {}
 
 
 class HomeLog:

@@ -12,6 +12,9 @@ last three are about a tree at ``path``, see ``adoption.py``.
 ``deployment`` and ``token`` who gives the order, and:
 
 - ``settings``: this host's values for the settings that the release declares; with ``release_facts``, that any does.
+- ``running``: with ``release_facts``, each live release is asked whether it runs. ``scan``: what nobody released is sent. ``copies``:
+  directories that are searched for copies of releases. ``sets``: the recorded sha256 of each set of packages, units, cron files and
+  listeners; ``whole_sets``: all of them are told.
 - ``previous``: digest of the release to go back to; none when there was none.
 - ``stable``: for how many seconds a release that came up has to stay healthy. Unless it is 0, a process stays after ``activate`` that looks
   at the health checks twice a second until ``confirm``, or for a minute longer than this.
@@ -92,7 +95,22 @@ def carry_out(order: dict[str, Any], rest: BinaryIO) -> dict[str, Any]:
     if order["operation"] == "release_facts":
         from .release_facts import release_facts
 
-        return {"releases": release_facts(order["root"], order.get("settings"))}
+        answer: dict[str, Any] = {
+            "releases": release_facts(order["root"], order.get("settings"), running=order.get("running", False)),
+        }
+        if order.get("scan"):
+            from .suspects import suspects
+
+            answer["suspects"] = suspects(order["root"], answer["releases"])
+        if order.get("copies"):
+            from .copies import find_copies
+
+            answer["copies"] = find_copies(order["root"], order["copies"])
+        if "sets" in order:
+            from .host_sets import host_sets
+
+            answer["sets"] = host_sets(order["root"], order["sets"], order.get("whole_sets", False))
+        return answer
     if order["operation"] == "wait":
         from .unfinished import wait_for_unfinished
 

@@ -9,16 +9,19 @@ import os
 from collections.abc import Mapping
 from typing import Any, Optional
 
+from . import since
+from .access import odd_access
 from .release_home import NAME, HostError, Release, ReleaseHome, Seen, changed_files, extra_files
 
 _PATIENCE = 20.0  # seconds to wait for an operation that is under way on the host
 
 
-def release_facts(root: str, settings: Optional[Mapping[str, Any]] = None) -> list[dict[str, Any]]:
+def release_facts(root: str, settings: Optional[Mapping[str, Any]] = None, *, running: bool = False) -> list[dict[str, Any]]:
     """One entry for each release's home below ``root``, as the module ``tidegate.release.release_facts`` returns them.
 
-    ``settings``: this host's values, with which a live release whose effect is outside its tree asks what runs there. Raises
-    :class:`HostError` when ``root`` can't be read; a home that can't be read has its entry all the same.
+    ``settings``: this host's values, with which a live release whose effect is outside its tree asks what runs there. ``running``: whether
+    each live release is asked whether it runs. Raises :class:`HostError` when ``root`` can't be read; a home that can't be read has its
+    entry all the same.
     """
     try:
         names = sorted(os.listdir(root))
@@ -26,11 +29,11 @@ def release_facts(root: str, settings: Optional[Mapping[str, Any]] = None) -> li
         names = []
     except OSError as error:
         raise HostError(f"{root} can't be read ({error.strerror}); name the right directory, or run this with become") from None
-    return [_look(root, name, settings) for name in names if NAME.fullmatch(name) and os.path.isdir(os.path.join(root, name))]
+    return [_look(root, name, settings, running) for name in names if NAME.fullmatch(name) and os.path.isdir(os.path.join(root, name))]
 
 
-def _look(root: str, name: str, settings: Optional[Mapping[str, Any]]) -> dict[str, Any]:
-    nothing: dict[str, Any] = {"version": None, "digest": None, "changed": [], "extra": []}
+def _look(root: str, name: str, settings: Optional[Mapping[str, Any]], running: bool) -> dict[str, Any]:
+    nothing: dict[str, Any] = {"version": None, "digest": None, "changed": [], "extra": [], "access": []}
     found: dict[str, Any] = {"name": name, **nothing, "staged": [], "others": [], "strangers": [], "packages": []}
     seen: Seen = {}
     try:
@@ -39,21 +42,39 @@ def _look(root: str, name: str, settings: Optional[Mapping[str, Any]]) -> dict[s
         found["strangers"] = home.strangers()
         live = home.live()
         for release in home.all():
-            changed, extra = changed_files(release, seen), extra_files(release)
-            state = {"version": release.version, "digest": release.digest, "changed": changed, "extra": extra}
+            state = _state(release, seen)
             if live is not None and live.id == release.id:
                 found.update(state)
+                found["logged"] = home.history().switched
                 if release.has_packages:
                     from .system_packages import differences  # noqa: PLC0415 - few releases bring packages
 
                     found["packages"] = differences(release)
                 if release.acts_outside:
                     found["outside"] = _look_outside(home, release, settings)
-            elif changed or extra:
+                if running:
+                    from .running import look_running  # noqa: PLC0415 - what only looks at files needs none of it
+
+                    found["running"] = look_running(home, release, settings, not state["changed"])
+            elif state["changed"] or state["extra"] or state["access"]:
                 found["others"].append(state)
+        found["since"] = {**found.get("since", {}), **since.of_home(home, {"strangers": found["strangers"]})}
     except (HostError, OSError) as error:
         found["error"] = str(error)
     return found
+
+
+def _state(release: Release, seen: Seen) -> dict[str, Any]:
+    """What of the files of a release is not as it was released."""
+    compiled: list[str] = []
+    changed, extra = changed_files(release, seen), extra_files(release, compiled)
+    if compiled:
+        from .bytecode import foreign_bytecode  # noqa: PLC0415 - few releases have any
+
+        foreign = foreign_bytecode(release, compiled)
+        extra = sorted(extra + [path.encode(errors="surrogateescape").decode(errors="backslashreplace") for path in foreign])
+    state = {"version": release.version, "digest": release.digest, "changed": changed, "extra": extra, "access": odd_access(release)}
+    return {**state, "since": since.of_tree(release, {"changed": changed, "extra": extra})}
 
 
 def _look_outside(home: ReleaseHome, live: Release, settings: Optional[Mapping[str, Any]]) -> dict[str, str]:

@@ -110,10 +110,11 @@ def as_released(path: bytes, entry: Mapping[str, Any], seen: Optional[Seen] = No
         return False
 
 
-def extra_files(release: Release) -> list[str]:
+def extra_files(release: Release, bytecode: Optional[list[str]] = None) -> list[str]:
     """Paths in the tree that the package does not have: nobody released them.
 
-    The bytecode that Python keeps beside its sources is left out. Raises :class:`OSError` for a directory that can't be read.
+    The bytecode that Python keeps beside its sources is left out, and gets into ``bytecode``. Raises :class:`OSError` for a directory
+    that can't be read.
     """
     known = {entry["path"].encode() for entry in release.files}
     root = os.fsencode(release.tree)
@@ -125,8 +126,12 @@ def extra_files(release: Release) -> list[str]:
     for folder, directories, files in os.walk(root, onerror=fail):
         for name in directories + files:
             path = os.path.join(folder, name)
-            if path[len(root) + 1 :] not in known and not _is_bytecode(path):
+            if path[len(root) + 1 :] in known:
+                continue
+            if not _is_bytecode(path):
                 extra.append(path[len(root) + 1 :].decode(errors="backslashreplace"))
+            elif bytecode is not None and name != b"__pycache__":
+                bytecode.append(os.fsdecode(path[len(root) + 1 :]))
     return sorted(extra)
 
 

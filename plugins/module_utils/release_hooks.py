@@ -123,7 +123,7 @@ def _environment(home: ReleaseHome, release: Release, order: Order) -> dict[str,
     return environment
 
 
-def _for_checks(home: ReleaseHome, release: Release, order: Order) -> tuple[dict[str, Any], str, dict[str, str], Precautions]:
+def for_checks(home: ReleaseHome, release: Release, order: Order) -> tuple[dict[str, Any], str, dict[str, str], Precautions]:
     """What the checks of a release need to know: settings, directory, environment, and what is minded."""
     return values_for(home, release, order), str(release.tree), _environment(home, release, order), _precautions(release, order)
 
@@ -220,7 +220,7 @@ def end_of(mark: str) -> Callable[[], str]:
 def check_health(home: ReleaseHome, release: Release, order: Order, ended: Callable[[], str] = lambda: "") -> None:
     """Wait until each health check passes; raises what :func:`health.wait_healthy` raises. ``ended`` says that none can any more."""
     for check in release.config["health"]:
-        settings, tree, environment, precautions = _for_checks(home, release, order)
+        settings, tree, environment, precautions = for_checks(home, release, order)
         wait_healthy(check, settings, tree, environment, ended, precautions)
 
 
@@ -236,7 +236,7 @@ def passes(home: ReleaseHome, release: Release, check: Mapping[str, Any], order:
     """Whether one health check passes at once."""
     seconds = min(check["timeout"], _GLANCE)
     try:
-        attempt(check, seconds, *_for_checks(home, release, order))
+        attempt(check, seconds, *for_checks(home, release, order))
     except CheckError:
         return False
     return True
@@ -255,7 +255,7 @@ def trouble(home: ReleaseHome, release: Release, order: Order) -> str:
     """What is wrong with ``release`` at this moment; nothing is tried again."""
     for check in release.config["health"]:
         try:
-            attempt(check, check["timeout"], *_for_checks(home, release, order))
+            attempt(check, check["timeout"], *for_checks(home, release, order))
         except (CheckError, HostError) as error:
             return f"health check {check['name']!r} failed: {error}"
     return ""

@@ -24,9 +24,17 @@ description:
     CMDB, with the releases of firmware on it, and with the definitive hardware storage, and kept as what was read of the unit, unless in
     check mode. Units in use, and in stock as spares, whose firmware nobody has read for C(spares.read_days) of the policy are named too.
   - Where a release is live whose effect is outside its tree, what its hook C(read) printed is compared with what it has to be read as.
+  - What hosts have besides releases, their packages, units, cron files and listeners, is compared with what O(baseline) put on record;
+    nothing is said of hosts without a record.
+  - Where the C(audit.copies) of the policy had hosts look, what was released and lies there is a difference.
+  - Where the host can say since when a difference is there, RV(differences[].covered_by) tells what may have been a change's doing from
+    what went around all of them.
   - An installation without the seat of a licensed product that it needs is a difference, see M(tidegate.release.licence).
   - Fails when there is a difference. A host that was written off, see M(tidegate.release.write_off), is named too, but does not make it
     fail, unless something of it is there and can't be read.
+  - RV(severity) says how grave it is. ansible-playbook ends with 2 for each failure, and a play can't choose another; the command
+    C(tidegate audit) ends with 0 when all is clean, 2 when there are differences, 3 when it could not look everywhere, in check mode
+    too, and 1 when it came to no verdict.
   - The CMDB's history keeps what came of it, unless in check mode; M(tidegate.release.report) shows that of the newest one.
   - When a host that was written off answers, it is there again. That is noted in the CMDB, unless in check mode, and the host is compared
     like the others.
@@ -38,12 +46,32 @@ extends_documentation_fragment:
   - tidegate.release.homes.policy
   - tidegate.release.homes.local
 options:
+  baseline:
+    description:
+      - Whether packages, units, cron files and listeners are put on record as the hosts have them now, and not compared. Who did that and
+        why is in the CMDB's history.
+    type: bool
+    default: false
+  reason:
+    description:
+      - Why that is what the hosts are to have. Needed for O(baseline).
+      - Taken from the variable C(tidegate_reason), when it is not given.
+    type: str
+    default: ""
   hosts:
     description: The hosts that were asked, and have C(audit_facts). Those of the inventory that are not among them were left out.
     type: list
     elements: str
     required: true
+  junit:
+    description:
+      - A file to write what came of it to, as JUnit's XML with a test case for each host, for AWX, CI servers and dashboards. A difference
+        is a failure, what could not be looked at an error, and a host that is written off is skipped. Not written in check mode, nor by
+        an audit that came to no verdict.
+    type: path
 seealso:
+  - module: tidegate.release.audit_scope
+  - module: tidegate.release.cmdb_reconcile
   - module: tidegate.release.release_facts
 """
 
@@ -70,6 +98,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+severity:
+  description: V(clean), V(differences), or V(incomplete) when it could not look everywhere, so that there may be more.
+  type: str
+  returned: success or failure
 differences:
   description: Every difference.
   type: list
@@ -88,13 +120,16 @@ differences:
     kind:
       description:
         - V(unreachable), V(unreadable), V(invalid_answer), V(left_out), V(not_in_inventory), V(not_in_cmdb) and V(written_off) are of
-          the host.
+          the host. V(not_in_cmdb) is also said of one whose CI there is none of a host, or is not in use.
         - V(late), a host that lacks a release which is live on others and is brought in by deploying its RFC again, and V(written_off) and
           V(by_hand), are named and fail no audit.
         - V(unreadable), V(uncontrolled), V(missing), V(other_version), V(not_in_dsl), V(untrusted), V(lost), V(unlicensed),
-          V(changed_files), V(extra_files) and V(unknown_data), which a deployment was about to change, are of a release,
+          V(not_running), V(changed_files), V(extra_files) and V(unknown_data), which a deployment was about to change, are of a release,
           V(changed_packages) of the packages that it brought. V(other_reading) is of what runs outside its tree, and so is V(unreadable)
           where that could not be read.
+        - V(infected) is of a file that nobody released, where M(tidegate.release.release_facts) scanned those.
+        - V(copies) is of a release that lies elsewhere on a host, too.
+        - V(other_packages), V(other_units), V(other_cron) and V(other_listeners) are of a host, which has not what is on record of it.
         - V(other_unit), V(misplaced_unit), V(unknown_unit), V(empty_slot), V(other_firmware) and V(not_read) are of a unit, each once;
           V(unreachable), V(unreadable) and V(left_out) too, when its device did not answer.
       type: str
@@ -104,10 +139,35 @@ differences:
     remedy:
       description: What to do about it; empty when the detail says so, or nothing is to be done.
       type: str
+    recorded:
+      description: The state that is on record; empty where none can be.
+      type: str
+    found:
+      description: What is there instead, where M(tidegate.release.cmdb_reconcile) can put that on record; else null.
+      type: dict
+    since:
+      description:
+        - When it came about, by the clock and the file system of the host, which note when a file itself was changed, created, renamed or
+          given to somebody, whatever date it bears; null where the host can't say it.
+      type: str
+    latest:
+      description: When the last part of it came about, such as the last one of several files that changed.
+      type: str
+    covered_by:
+      description:
+        - The changes of the register that covered the host at these moments, because they were approved by then, had it in their scope and
+          their window was open, or because a deployment of theirs was under way there. Empty when no RFC covers it, and null when it is
+          not known since when it is there. An RFC that is written afterwards covers nothing that was there before.
+      type: list
+      elements: str
 compared:
   description: The hosts whose releases were compared, by name.
   type: list
   elements: str
+  returned: success or failure
+recorded:
+  description: By host, the sets that were not on record so before; with O(baseline).
+  type: dict
   returned: success or failure
 returned:
   description: Hosts that were written off and are there again.

@@ -96,9 +96,33 @@ plan:
       description:
         - Each wave with its C(number), C(not_before), when it can begin at the earliest by the windows of its sites, C(instant), when
           its hosts switch by the RFC of a deployment that has not begun, and C(hosts). Each of these is a C(host) with the version
-          C(from) which it goes, C(null) for none, C(why), and its C(state) in the deployment.
+          C(from) which it goes, C(null) for none, C(why), its C(state) in the deployment, and how many C(bytes) it is sent before packing,
+          C(null) where that is not known.
       type: list
       elements: dict
+    change:
+      description: What the RFC says, such as its C(title), C(requested_by) and C(backout_plan); C(null) when it can't be read.
+      type: dict
+    estimate:
+      description:
+        - When each of the C(waves) is likely to C(start) and C(end), how many C(seconds) all of them take, and C(by) what that is known.
+        - C(null) for a deployment, and when nothing can be said.
+      type: dict
+    calendar:
+      description: The freezes and windows in the time of the RFC, each with C(kind), C(summary), C(start) and C(end).
+      type: list
+      elements: dict
+    gates:
+      description: What is asked after each wave, in sentences.
+      type: list
+      elements: str
+    decide:
+      description: Who has to decide, C(what), in which C(role), how many, C(count), and which C(people) have it.
+      type: list
+      elements: dict
+    no_return:
+      description: What can't be brought back; empty for nothing.
+      type: str
 files:
   description: The files that were written.
   type: list

@@ -17,9 +17,43 @@ description:
   - Of a host whose CI has the attribute C(redfish) its device is asked too, by the BMC there, which unit it is and what firmware it runs.
     Nobody logs in to the host of such a CI that has C(ansible_connection=local). Where one can't be reached, and the CMDB has no release
     on it but firmware and hardware, it is as one that has none.
+  - Names files of a release that somebody else than root may change, by owner, group or access list, and those with capabilities. What
+    Python has compiled beside a source counts as a file that no release brought unless it is what the same Python, if the host has it,
+    makes of the released source.
   - A live release that says C(effect=outside) has its hook C(read) run, in check mode too, for it changes nothing. An operation that is
     under way is waited for, for at most 20 s. The hook gets the variable C(tidegate_settings) of the host, if its CI has the
     attribute C(reads).
+options:
+  copies:
+    description: Directories in which files, and homes, of releases are looked for that belong below O(root).
+    type: list
+    elements: str
+    default: []
+  sets:
+    description: By name, the sha256 of each set of the host that is on record; one that is another is returned whole. Without it no set
+      is read.
+    type: dict
+  scan:
+    description: Whether files in the homes of releases that nobody released, or that were changed, go to the controller, up to
+      16 MiB, and are scanned there by ClamAV, as releases are before they are archived.
+    type: bool
+    default: false
+  malware_signatures:
+    description:
+      - A directory of signatures for ClamAV in place of its own.
+      - Taken from the variable C(tidegate_malware_signatures), when it is not given.
+    type: path
+  whole_sets:
+    description: Whether each set is returned whole.
+    type: bool
+    default: false
+  running:
+    description:
+      - Whether the health checks of each live release are made, as the gate of a wave makes them, and the processes looked for that ran of
+        it when it was confirmed. In check mode too; an operation that is under way is waited for, for at most 20 s.
+      - The checks get the host's C(tidegate_settings). No command of a release is run whose files were changed.
+    type: bool
+    default: false
 author:
   - Tidegate maintainers (@tidegate)
 extends_documentation_fragment:
@@ -78,6 +112,31 @@ releases:
       description: Files in the live release's tree that the package does not have.
       type: list
       elements: str
+    access:
+      description: A sentence, with paths, for each thing by which others than root may change files of the live release.
+      type: list
+      elements: str
+    logged:
+      description: Whether the home's log knows of any release that became live.
+      type: bool
+      returned: when a release is live
+    running:
+      description: Whether the live release runs.
+      type: dict
+      returned: when O(running) is true and a release is live
+      contains:
+        down:
+          description: Why it does not run; empty when it does.
+          type: str
+        problem:
+          description: Why there is no telling; empty when there is.
+          type: str
+    since:
+      description:
+        - Since when what is found is so, as two moments in seconds since 1970 of the host's clock, the first and the last at which the file
+          system noted a change. By what it is, V(changed) and V(extra) files, V(strangers), and V(live) for the release that is live.
+          What is not known is left out.
+      type: dict
     others:
       description: Releases beside the live one that are not as they were released.
       type: list
@@ -95,6 +154,10 @@ releases:
           elements: str
         extra:
           description: As RV(releases[].extra).
+          type: list
+          elements: str
+        access:
+          description: As RV(releases[].access).
           type: list
           elements: str
     strangers:
@@ -125,6 +188,29 @@ releases:
     error:
       description: Why the home could not be read.
       type: str
+copies:
+  description: What was released and lies elsewhere.
+  type: dict
+  returned: when O(copies) are given
+  contains:
+    found:
+      description: Each with C(path), C(release), C(version) and C(home), whether it is the home of a release; else it has C(count) files,
+        of which C(files) are the first.
+      type: list
+      elements: dict
+    problems:
+      description: A sentence for each place that was not looked at to its end.
+      type: list
+      elements: str
+scan:
+  description: What ClamAV said, V(infected) with C(release), C(path) and C(signature) of each file, and V(problem), why not all is known to
+    be clean.
+  type: dict
+  returned: when O(scan) is true
+sets:
+  description: C(packages), C(units), C(cron) and C(listeners), each with its C(sha256), C(entries) where they are told, or a C(problem).
+  type: dict
+  returned: when O(sets) are given
 device:
   description: What the device of the host said, or why it did not.
   type: dict

@@ -11,18 +11,25 @@ module: report
 short_description: Write what was deployed and what runs where
 version_added: 0.1.0
 description:
-  - Writes C(index.html) from the CMDB, which says what waits for a person and leads to a page for each deployment, with its waves, gates
-    and hosts, and to pages of hosts, with what each runs now. Beside each page is its data as JSON, beside the first one C(report.json).
+  - Writes a site from the CMDB. Its first page, C(index.html), says what waits for a person. There is a page for each change, with who
+    asked for it, who decided and signed, how its waves went over time and what its gates went by; for each deployment, with its hosts; for
+    each release, with where it is live, its notes, licences and parts; for the hosts, with what each runs and what came to it; and a
+    calendar of what is to come, with freezes. All of it can be searched.
+  - Beside each page is its data as JSON, beside the first one C(report.json).
+  - What people signed, and what is in packages, is read from O(dsl), the signatures checked by O(policy); without a library, or when it
+    can't be read, the pages say so. Freezes and windows are those of the calendars of O(policy).
   - Where the hardware storage has stock rules, or firmware levels, they have a page too, with how many units there are for each. What
     counts as usable depends on O(policy).
+  - C(figures.html) has the figures of the last twelve months, which M(tidegate.release.figures) explains, with C(figures.json) beside it.
   - Deployments that are not over always have a page, of the others the newest 30, and those that are asked for. The others are counted;
     what an old one left for a person to do is said on the first page all the same.
-  - The pages need no network and no script. Files that already say the same are left alone, and pages that a report has no more are
-    removed.
+  - The pages need no network. None has a script but those of the search, which are lists that can be read without. Files that already say
+    the same are left alone, and pages that a report has no more are removed.
 author:
   - Tidegate maintainers (@tidegate)
 extends_documentation_fragment:
   - tidegate.release.homes.cmdb
+  - tidegate.release.homes.dsl
   - tidegate.release.homes.policy
   - tidegate.release.homes.local
 options:
@@ -45,6 +52,7 @@ options:
     type: dict
     default: {}
 seealso:
+  - module: tidegate.release.figures
   - module: tidegate.release.conclude
   - module: tidegate.release.audit
 """
@@ -53,6 +61,7 @@ EXAMPLES = r"""
 - name: Report
   tidegate.release.report:
     cmdb: /srv/cmdb.sqlite
+    dsl: /srv/dsl
     dest: /srv/www/releases
 """
 

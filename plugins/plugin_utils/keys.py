@@ -60,6 +60,16 @@ def make_signer() -> tuple[Signer, str]:
     return CryptoSigner(key), key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
+def make_key_pair() -> tuple[bytes, str]:
+    """A new private key for a file, without a passphrase, and its public half, both in PEM."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+    key = Ed25519PrivateKey.generate()
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), public.decode()
+
+
 @functools.lru_cache(1024)
 def load_public(pem: str) -> Key:
     """A public key out of its PEM text; raises :class:`ValueError` with what is wrong with it. The same key has the same ``keyid``."""

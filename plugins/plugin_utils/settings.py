@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import configparser
+import functools
 import os
 import re
 from collections.abc import Mapping
@@ -18,6 +20,8 @@ _WHAT = {
     "rfc": "request for change (a file, or servicenow+https://instance/number)",
     "key": "private key (a file)",
 }
+_SECTION = "tidegate"  # of ansible.cfg
+_CONFIGURED = ("cmdb", "dsl", "key", "policy", "rfc")  # what can be in it
 # By options that are addresses, how one begins that can't do without the libraries of a need; see ``libs``.
 _NEEDS = (
     (("dsl", "to", "replica"), ("oci://", "oci+http://"), "registry"),
@@ -39,6 +43,24 @@ def required_setting(options: Mapping[str, object], name: str) -> str:
     if value is None:
         raise TidegateError(missing(name))
     return value
+
+
+@functools.cache
+def configured_homes(path: Path) -> dict[str, str]:
+    """What the section ``[tidegate]`` of an ansible.cfg says of homes, by the variables of the environment that count before it.
+
+    A relative path starts at the file. Raises :class:`TidegateError` for a name that is no home.
+    """
+    parser = configparser.RawConfigParser(inline_comment_prefixes=(";",), strict=False)
+    try:
+        parser.read(path, encoding="utf-8")
+    except (configparser.Error, UnicodeDecodeError):
+        return {}  # Ansible says what is wrong with it
+    said = dict(parser.items(_SECTION)) if parser.has_section(_SECTION) else {}
+    if unknown := sorted(said.keys() - _CONFIGURED):
+        raise TidegateError(f"{path} has {', '.join(unknown)} in its section [{_SECTION}]; what can be there is {', '.join(_CONFIGURED)}")
+    addresses = {f"TIDEGATE_{name.upper()}": expanded(value) for name, value in said.items() if value}
+    return {name: value if "://" in value or has_login(value) else str(path.absolute().parent / value) for name, value in addresses.items()}
 
 
 def missing(name: str) -> str:

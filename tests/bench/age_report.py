@@ -16,6 +16,7 @@ import html5lib
 import sqlalchemy as sa
 import yaml
 from age import Aged, Effort, cpu_of, effort_of, law
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema import schema
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.course import Course
@@ -51,14 +52,17 @@ def _report(aged: Aged) -> Effort:
     """A report that is written for the first time; what comes of it is the bytes and elements of each of its pages, the overview first."""
     from ansible_collections.tidegate.release.plugins.plugin_utils.report.files import write_report
     from ansible_collections.tidegate.release.plugins.plugin_utils.report.model import build_report
+    from ansible_collections.tidegate.release.plugins.plugin_utils.report.site import with_library, with_site
 
+    policy = load_policy(None)
     url, folder = str(aged.part("fleet", _make)), aged.folder / "report"
 
     def work() -> list[int]:
         for path in sorted(folder.rglob("*"), reverse=True):
             path.unlink() if path.is_file() else path.rmdir()
-        with Cmdb.open(url) as cmdb:
-            write_report(build_report(cmdb, NOW), folder, write=True)
+        with Cmdb.open(url) as cmdb, cmdb.at_one_moment() as moment:
+            made = with_site(build_report(moment, NOW, past=True), moment, policy, NOW)
+        write_report(with_library(made, None, policy, NOW), folder, write=True)
         return [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
 
     def measure(_path: Path, _times: int) -> Effort:

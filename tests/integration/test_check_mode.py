@@ -92,11 +92,22 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
 
 
 def tries(site: Site) -> list[Tried]:
-    names = ("CHG0000401.yml", "CHG0000402.yml", "people.yml", "carl.pem", "replica", "labs", "plan.html", "journal")
+    names = (
+        "CHG0000401.yml",
+        "CHG0000402.yml",
+        "people.yml",
+        "carl.pem",
+        "replica",
+        "labs",
+        "plan.html",
+        "journal",
+        "copy",
+        "figures.json",
+    )
     there = {name: str(site.path / name) for name in names}
     key = {"tidegate_key": there["carl.pem"], "tidegate_policy": there["people.yml"]}
     live, next_ = {"tidegate_rfc": there["CHG0000401.yml"]}, {"tidegate_rfc": there["CHG0000402.yml"]}
-    new = {name: str(site.path / "new" / name) for name in ("report", "clearance", "schedule.ics")}
+    new = {name: str(site.path / "new" / name) for name in ("report", "clearance", "schedule.ics", "results.xml")}
     about = {"tidegate_name": "hello", "tidegate_version": "2.0"}
     report = {"tidegate_report": new["report"]}
     tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
@@ -128,15 +139,19 @@ def tries(site: Site) -> list[Tried]:
         Tried("deploy", f"CHG0000402 would be deployed. {undone}", {**next_, **report}),
         Tried("backout", f"CHG0000401 would be backed out. {undone}", {**live, **report, "tidegate_reason": "it is bad"}),
         Tried("verify", "hello 2.0 would be verified on 2 hosts", about),
-        Tried("audit", "each runs what the CMDB says"),
+        Tried("audit", "each runs what the CMDB says", {"audit_junit": new["results.xml"]}),
+        Tried("reconcile", "CHG0000402.* is not in the register", {**next_, "tidegate_reason": "so"}, refused=True),
         Tried("report", "index.html: would be written", report),
         Tried("dsl_sync", "would be copied to", {"tidegate_dsl_to": there["replica"]}),
         Tried("dsl_verify", "are what their digests say"),
         Tried("import", "1 would be entered", hosts="more.yml"),
         Tried("schedule", "would be entered, .*would be written", schedule),
         Tried("journal_archive", "the journal of 1 .*would be archived", archive),
+        Tried("figures", "a bar for each month.*would be written", {"tidegate_figures_file": there["figures.json"]}),
+        Tried("tell", "the policy has no channel", {"tidegate_test": True}),
         Tried("stock", "there is no stock rule", refused=True),
-        Tried("lab", "changed=1", lab),
+        Tried("lab", "would be up", lab),
+        Tried("cmdb_copy", "would be copied to", {"tidegate_cmdb_to": there["copy"]}),
         Tried("cmdb_upgrade", "nothing to do"),
         Tried("cmdb_verify", "CIs as the history says"),
         Tried("awx", "127.0.0.1", awx, refused=True),

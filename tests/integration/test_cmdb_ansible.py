@@ -306,6 +306,7 @@ READING: dict[str, dict[str, Any]] = {
     "cmdb_history_info": {"names": ["web1"]},
     "cmdb_impact": {"names": ["web1"]},
     "cmdb_model": {},
+    "cmdb_reconcile": {"rfc": "rfc.yml", "reason": "so"},
     "cmdb_relation": {"relations": [{"source": "web1", "kind": "uses", "target": "web1"}], "state": "absent"},
     "licence": {"name": "acme", "product": "acme", "seats": 1},
     "licence_info": {},

@@ -83,8 +83,8 @@ def test_waves_gates_and_verdict_are_read_without_any_configuration(fleet: Fleet
     assert "RECAP" not in "".join(lines)
 
 
-def test_with_the_lines_of_the_readme_a_verb_without_hosts_says_its_result_and_nothing_else(tmp_path: Path) -> None:
-    block = re.search(r"^```ini\n(.*?)^```$", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+def test_with_the_lines_of_the_docs_a_verb_without_hosts_says_its_result_and_nothing_else(tmp_path: Path) -> None:
+    block = re.search(r"^```ini\n(.*?)^```$", (ROOT / "docs" / "step-by-step.md").read_text(), re.DOTALL | re.MULTILINE)
     assert block
     (tmp_path / ".ansible.cfg").write_text(block[1])
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "TIDEGATE_"))}

@@ -6,16 +6,20 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
+import forked
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.communication import Channel, Communication
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps import tell as tell_step
+from documents import policy_of, write_document
 from fleet import Fleet
 from receiver import SECRET, Receiver, receive
 
@@ -80,6 +84,15 @@ def test_whatever_breaks_while_people_are_told_is_a_warning(monkeypatch: pytest.
     monkeypatch.setattr(tell_step, "_tell", broken)
     tell = tell_step.make_notifier(load_policy)
     assert tell(cast("Any", None), Run(1, 1), "hold", "why", datetime.now(UTC)) == ["nobody was told of hold, or not everybody: ValueError"]
+
+
+def test_what_others_wrote_of_stock_rings_nobody(receivers: list[Receiver], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHAT_URL", receivers[0].url)
+    chat = Communication(channels={"chat": Channel(environment="CHAT_URL")})
+    assert tell_step.tell_channels(chat, ["chat"], "stock_low", "stock is low: @everyone", "PSU in <!here>: order @here") == []
+    (message,) = receivers[0].messages
+    assert message["title"] == "stock is low: @\u200beveryone"
+    assert message["message"] == "PSU in <\u200b!here>: order @\u200bhere"
 
 
 def communication(receivers: list[Receiver]) -> dict[str, Any]:
@@ -157,3 +170,33 @@ def test_a_communication_plan_can_be_asked_for(told: Fleet, receivers: list[Rece
     assert refused.returncode != 0
     assert "the channel chat can't be used: the environment variable CHAT_URL has no address" in " ".join(refused.stdout.split())
     assert receivers[0].messages == []  # clearing tells nobody
+
+
+def test_each_channel_can_be_tried_before_it_is_needed(receivers: list[Receiver], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    chat, desk, ops = receivers
+    for name, receiver in zip(("CHAT", "DESK"), receivers[:2], strict=True):
+        monkeypatch.setenv(f"{name}_URL", receiver.url)
+    monkeypatch.delenv("OPS_URL", raising=False)
+    monkeypatch.setenv("TIDEGATE_POLICY", str(write_document(tmp_path / "policy.yml", policy_of(communication=communication(receivers)))))
+
+    def play(*options: str) -> subprocess.CompletedProcess[str]:
+        environment = {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default"}
+        command = ["ansible-playbook", "tidegate.release.tell", "-i", "localhost,", *options]
+        return forked.run(command, {**os.environ, **environment}, timeout=120)
+
+    looked = play()
+    assert (looked.returncode != 0, chat.messages) == (True, [])
+    said = " ".join(looked.stdout.split())
+    assert "chat (told of cleared, start, hold, back_out, done): its addresses are there" in said
+    assert "ops (told of nothing but what RFCs name it for): the environment variable OPS_URL has no address" in said
+    monkeypatch.setenv("OPS_URL", ops.url)
+    checked = play("--check", "-e", "{tidegate_test: true}")
+    assert (checked.returncode, chat.messages) == (0, []), checked.stdout
+    desk.behaviour = "refuse"
+    tried = play("-e", "{tidegate_test: true}")
+    assert tried.returncode != 0
+    said = " ".join(tried.stdout.split())
+    assert "chat (told of cleared, start, hold, back_out, done): it took the test message" in said
+    assert "desk (told of nothing but what RFCs name it for): an address refused the message" in said
+    assert chat.titles == ops.titles == ["Tidegate: a test"]
+    assert SECRET not in looked.stdout + checked.stdout + tried.stdout

@@ -12,7 +12,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.engine impor
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import load_rfc, rfc_number
-from ansible_collections.tidegate.release.plugins.plugin_utils.settings import expanded, has_login, without_login
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import configured_homes, expanded, has_login, without_login
 
 
 def test_a_home_of_nobody_is_only_a_path_that_is_not_there() -> None:
@@ -61,3 +61,29 @@ def test_a_cmdb_may_say_who_logs_in_and_calls_itself_without() -> None:
     assert DatabaseAddress.parse("postgresql://rita:hid%40den@h.example/p").label == "postgresql://h.example/p"
     with pytest.raises(TidegateError, match="can't be read; write it like"):
         DatabaseAddress.parse("postgresql://rita:hid@den@h.example/p")
+
+
+def test_what_ansible_cfg_says_of_homes_starts_at_that_file(tmp_path: Path) -> None:
+    file = tmp_path / "ansible.cfg"
+    file.write_text(
+        "[defaults]\nforks = 3\n[tidegate]\ndsl = lib ; here\ncmdb = postgresql://db/cmdb\nkey = ~/key.pem\npolicy = /srv/p.yml\nrfc =\n"
+    )
+    assert configured_homes(file) == {
+        "TIDEGATE_DSL": str(tmp_path / "lib"),
+        "TIDEGATE_CMDB": "postgresql://db/cmdb",
+        "TIDEGATE_KEY": str(Path.home() / "key.pem"),
+        "TIDEGATE_POLICY": "/srv/p.yml",
+    }
+
+
+def test_a_name_in_it_that_is_no_home_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "ansible.cfg"
+    file.write_text("[tidegate]\ncmbd = x\n")
+    with pytest.raises(TidegateError, match=r"ansible\.cfg has cmbd in its section \[tidegate\]; what can be there is cmdb, dsl, key"):
+        configured_homes(file)
+
+
+@pytest.mark.parametrize("content", [b"", b"[defaults]\n", b"\xff\xfe", b"[tidegate\n"])
+def test_what_says_nothing_of_homes_is_none(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "ansible.cfg").write_bytes(content)
+    assert configured_homes(tmp_path / "ansible.cfg") == {}

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
+from ansible import constants
 from ansible.errors import AnsibleError, AnsibleUndefinedVariable, AnsibleValueOmittedError
 from ansible.plugins import AnsiblePlugin
 
 from ..errors import TidegateError
+from ..settings import configured_homes
 from .documentation import SECRET, argument_spec, fallbacks
 
 HIDDEN = frozenset({"settings"})  # options of which no part may be shown
@@ -28,7 +31,8 @@ class _Templar(Protocol):
 
 
 def resolve(module: str, arguments: Mapping[str, Any], variables: Mapping[str, Any], templar: _Templar) -> dict[str, Any]:
-    """The values of a task's options before they are validated: the task's ``arguments``, else the variable, else the environment.
+    """The values of a task's options before they are validated: the task's ``arguments``, else the variable, else the environment,
+    else, for homes, the section ``[tidegate]`` of ansible.cfg.
 
     What is none or an empty text counts as not given, as the answers in a survey of AWX are that nobody gave. ``variables`` are those of
     the task, which ``templar`` evaluates. A host's settings are left to its action, which does that one by one and shows none. Raises
@@ -39,10 +43,16 @@ def resolve(module: str, arguments: Mapping[str, Any], variables: Mapping[str, A
         if name not in HIDDEN and given.get(name) in (None, "") and not arguments.get(_EITHER.get(name, "")):
             value = evaluated(fallback.variable, variables, templar)
             if value in (None, "") and fallback.environment:
-                value = os.environ.get(fallback.environment)
+                value = os.environ.get(fallback.environment) or _configured(fallback.environment)
             if value is not None and (value != "" or spec[name].get("type") not in ("str", "path")):
                 given[name] = value
     return given
+
+
+def _configured(environment: str) -> str | None:
+    """What the ansible.cfg that Ansible reads says in place of a variable of the environment."""
+    file = getattr(constants, "CONFIG_FILE", None)  # a name that ansible-core makes as it is imported
+    return configured_homes(Path(file)).get(environment) if file else None
 
 
 def evaluated(variable: str, variables: Mapping[str, Any], templar: _Templar) -> Any:
@@ -62,7 +72,8 @@ def evaluated(variable: str, variables: Mapping[str, Any], templar: _Templar) ->
 class VariableOptions(AnsiblePlugin):
     """Makes the variables that a lookup or an inventory plugin documents for its options count as they do for an action's.
 
-    ansible-core takes them as they are written. Here they are evaluated, when the option is not given, and an empty text is none.
+    ansible-core takes them as they are written. Here they are evaluated, when the option is not given, and an empty text is none. Last
+    counts what ansible.cfg says of homes.
     """
 
     def set_options(
@@ -73,10 +84,16 @@ class VariableOptions(AnsiblePlugin):
         templar = plugin.templar if hasattr(plugin, "templar") else plugin._templar
         given, found = dict(direct or {}), {}
         for name, option in self.option_definitions.items():
+            if given.get(name) not in (None, ""):
+                continue
             variables = [entry["name"] for entry in option.get("vars", ())]
-            if variables and given.get(name) in (None, ""):
+            said = {variable: evaluated(variable, var_options or {}, templar) for variable in variables}
+            said = {variable: value for variable, value in said.items() if value != ""}
+            if variables:
                 given[name] = None
-                found.update({variable: evaluated(variable, var_options or {}, templar) for variable in variables})
-        kept = {variable: value for variable, value in found.items() if value != ""}
+                found.update(said)
+            named = [entry["name"] for entry in option.get("env", ())]
+            if all(value is None for value in said.values()) and not any(map(os.environ.get, named)):
+                given.update((name, value) for value in map(_configured, named) if value)
         core: Any = super()  # ansible-core has no types for what it calls here
-        core.set_options(task_keys=task_keys, var_options=kept, direct=given)
+        core.set_options(task_keys=task_keys, var_options=found, direct=given)

@@ -35,7 +35,7 @@ _OF_HOOKS = frozenset(f"TIDEGATE_{name}" for name in ("RELEASE", "VERSION", "DIG
 # What a release's own role gets to know, as extra variables of the run that is for it.
 OF_ROLES = frozenset(f"tidegate_{name}" for name in ("release", "version", "digest", "tree", "before", "receipts"))
 # What a job of AWX gives later ones of a workflow, see ``report/artifacts``: extra variables that nobody here reads.
-OF_JOBS = frozenset(f"tidegate_{step}" for step in ("archived", "cleared", "planned", "concluded"))
+OF_JOBS = frozenset(f"tidegate_{step}" for step in ("archived", "audited", "cleared", "planned", "concluded"))
 _REGISTERED = re.compile(r"(?m)^ *register: *(\w+)$")
 _SHOWN = 80  # characters of a name
 _CLOSE = 0.7  # of difflib; what a suggestion has to be like
@@ -127,7 +127,7 @@ def _is_one_edit(one: str, other: str) -> bool:
 
 def _fault(name: str, known: Collection[str]) -> str:
     close = difflib.get_close_matches(name, known, 1, _CLOSE)
-    remedy = f"did you mean {close[0]}?" if close else "the README's table of verbs lists those that there are"
+    remedy = f"did you mean {close[0]}?" if close else "docs/verbs.md lists those that there are"
     return f"{name[:_SHOWN]} is no variable of tidegate.release; {remedy}"
 
 

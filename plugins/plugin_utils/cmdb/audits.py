@@ -21,15 +21,23 @@ _EVENT = "audited"
 _SAVED = 200  # differences; the rest is counted
 
 
-def save_audit(cmdb: Cmdb, compared: int, hosts: int, differences: Sequence[Mapping[str, Any]], actor: str, now: datetime) -> None:
-    """Append the result of an audit, which compared so many of all ``hosts``; ``differences`` as :mod:`..steps.audit` has them."""
-    data = {"compared": compared, "hosts": hosts, "count": len(differences), "differences": [dict(one) for one in differences[:_SAVED]]}
+def save_audit(
+    cmdb: Cmdb, compared: int, hosts: int, differences: Sequence[Mapping[str, Any]], actor: str, now: datetime, severity: str = ""
+) -> None:
+    """Append the result of an audit, which compared so many of all ``hosts``; ``differences`` as :mod:`..steps.audit` has them.
+
+    ``severity``: how grave all of them are.
+    """
+    told = {"severity": severity} if severity else {}
+    said = [dict(one) for one in differences[:_SAVED]]
+    data = {"compared": compared, "hosts": hosts, "count": len(differences), "differences": said, **told}
     with cmdb.begin() as connection:
         append_history(connection, [{"at": now, "actor": actor, "event": _EVENT, "data": data}])
 
 
 def last_audit(connection: sa.Connection) -> dict[str, Any] | None:
-    """The newest one: ``at``, ``by`` (who ran it), ``compared``, ``hosts``, ``count`` and the first ``differences``."""
+    """The newest one: ``at``, ``by`` (who ran it), ``compared``, ``hosts``, ``count``, the first ``differences`` and, unless it
+    is an older one, ``severity``."""
     history = schema().history.c
     found = (
         sa.select(history.at, history.actor, history.data)

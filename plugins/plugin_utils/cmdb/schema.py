@@ -67,6 +67,7 @@ class Schema:
     seat: sa.Table
     write_off: sa.Table
     done_by_hand: sa.Table
+    host_set: sa.Table
     journal_archive: sa.Table
     chain: sa.Table
     asset: sa.Table
@@ -388,6 +389,17 @@ def schema() -> Schema:
             text("actor"),
             text("reason"),
             at("since"),
+        ),
+        host_set=sa.Table(
+            "host_set",
+            metadata,
+            reference("ci_id", "ci.id", primary_key=True, ondelete="CASCADE"),
+            text("name", primary_key=True),
+            text("sha256"),
+            document("entries"),
+            text("actor"),
+            text("reason"),
+            at("at"),
         ),
         journal_archive=sa.Table(
             "journal_archive",

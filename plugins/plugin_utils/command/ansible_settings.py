@@ -37,15 +37,20 @@ def configured_options(environment: Mapping[str, str], folder: Path) -> set[str]
 
     Which file that is: `Ansible's documentation of its configuration <https://docs.ansible.com/ansible/latest/reference_appendices/config.html>`_.
     """
-    for path in _candidates(environment, folder):
-        if path.is_file() and os.access(path, os.R_OK):
-            parser = configparser.RawConfigParser(inline_comment_prefixes=(";",), strict=False)
-            try:
-                parser.read(path, encoding="utf-8")
-            except (configparser.Error, UnicodeDecodeError):
-                return set()  # Ansible says what is wrong with it
-            return {option for section in parser.sections() for option in parser.options(section)}
-    return set()
+    path = configuration_file(environment, folder)
+    if path is None:
+        return set()
+    parser = configparser.RawConfigParser(inline_comment_prefixes=(";",), strict=False)
+    try:
+        parser.read(path, encoding="utf-8")
+    except (configparser.Error, UnicodeDecodeError):
+        return set()  # Ansible says what is wrong with it
+    return {option for section in parser.sections() for option in parser.options(section)}
+
+
+def configuration_file(environment: Mapping[str, str], folder: Path) -> Path | None:
+    """The ansible.cfg that Ansible would read in ``folder``, if there is any."""
+    return next((path for path in _candidates(environment, folder) if path.is_file() and os.access(path, os.R_OK)), None)
 
 
 def _candidates(environment: Mapping[str, str], folder: Path) -> list[Path]:

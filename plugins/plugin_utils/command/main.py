@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """``tidegate``: every verb, and what needs no Ansible because it only looks, as one command.
 
-A verb becomes the ansible-playbook that runs its playbook: same variables, same exit status.
+A verb becomes the ansible-playbook that runs its playbook: same variables, same exit status, but for ``audit``, which has more of these.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 
 from ..actions.verb_options import read_verb
 from ..errors import TidegateError
+from ..settings import configured_homes
 from . import ansible_settings, completion, verbs
 from .arguments import add_options, long_options, split_rest, variables
 
@@ -27,6 +28,8 @@ _LOOKS = {
     "hold": "Asks that no further wave of an RFC's deployment begins",
     "status": "Tells where deployments are, and what waits for a person",
 }
+_WITH_VERDICT = frozenset({"audit"})  # verbs whose exit status says more than ansible-playbook's
+_INIT = "Writes the files of a first release into a directory, and says which commands make it live"
 # Other names for a verb, with what it is then told.
 _ALIASES = {"resume": "deploy", "try": "verify"}
 _SAID = {
@@ -64,6 +67,12 @@ def _run(given: list[str], rest: list[str]) -> int:
         parser.add_argument("shell", choices=completion.SHELLS)
         print(completion.script(parser.parse_args(own).shell, {**_options_of_looks(), **verbs.option_names(names, _ALIASES)}))
         return 0
+    if name == "init":
+        from . import init  # noqa: PLC0415 - nobody else needs what it imports
+
+        return init.init(init.parser(_INIT).parse_args([*own, *(["--", *rest] if rest else [])]))
+    if (file := ansible_settings.configuration_file(os.environ, Path.cwd())) is not None:
+        os.environ.update({name: value for name, value in configured_homes(file).items() if not os.environ.get(name)})
     if name in _LOOKS:
         from . import look  # noqa: PLC0415 - a verb needs none of what it imports
 
@@ -74,7 +83,7 @@ def _run(given: list[str], rest: list[str]) -> int:
             parser.error("-- is for verbs: what is behind it goes to ansible-playbook")
         return act(parser.parse_args(own))
     if (_ALIASES.get(name, name)) not in names:
-        near = verbs.nearest(name, [*names, *_LOOKS, *_ALIASES, "completion"])
+        near = verbs.nearest(name, [*names, *_LOOKS, *_ALIASES, "completion", "init"])
         raise TidegateError(f"{name!r:.40} is no verb{f'; did you mean {near}?' if near else ''}; tidegate --help lists them")
     return _play(name, own, rest)
 
@@ -90,12 +99,18 @@ def _play(name: str, own: list[str], rest: list[str]) -> int:
     )
     add_options(parser, name, about.options)
     add_ansible(parser)
-    asked = parser.parse_args(own)
+    try:
+        asked = parser.parse_args(own)
+    except SystemExit as ended:
+        if ended.code == 0 or verb not in _WITH_VERDICT:
+            raise
+        return 1  # argparse's own 2 is a verdict here
     told = variables(asked)
     if name == "try":
         told.setdefault("tidegate_release", ".")
     settings = ansible_settings.missing_settings(os.environ, ansible_settings.configured_options(os.environ, Path.cwd()))
-    return verbs.play(verb, [*ansible_arguments(asked), *(["-e", json.dumps(told)] if told else []), *rest], settings)
+    arguments = [*ansible_arguments(asked), *(["-e", json.dumps(told)] if told else []), *rest]
+    return verbs.play_for_verdict(verb, arguments, settings) if verb in _WITH_VERDICT else verbs.play(verb, arguments, settings)
 
 
 def add_ansible(parser: argparse.ArgumentParser) -> None:
@@ -121,7 +136,7 @@ def ansible_arguments(given: argparse.Namespace) -> list[str]:
 
 def overview(names: Sequence[str]) -> str:
     """What ``tidegate --help`` prints."""
-    said = _LOOKS | _SAID | {"completion": "Prints the completion for a shell"}
+    said = _LOOKS | _SAID | {"completion": "Prints the completion for a shell", "init": _INIT}
     said |= {name: verbs.sentence(name) for name in names}
     width = max(map(len, said))
     lines = [f"  {name:{width}}  {text.split('. ')[0].rstrip('.')}" for name, text in sorted(said.items())]
@@ -130,14 +145,14 @@ def overview(names: Sequence[str]) -> str:
 
 
 def _options_of_looks() -> dict[str, list[str]]:
-    from . import look  # noqa: PLC0415 - as above
+    from . import init, look  # noqa: PLC0415 - as above
 
     found = {}
     for name, (add, _act) in look.LOOKS.items():
         parser = argparse.ArgumentParser(add_help=False)
         add(parser)
         found[name] = long_options(parser)
-    return found | {"completion": list(completion.SHELLS)}
+    return found | {"completion": list(completion.SHELLS), "init": long_options(init.parser(_INIT))}
 
 
 if __name__ == "__main__":

@@ -6,19 +6,28 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import json
 import os
+import signal
+import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from ..actions import verdict
 from ..actions.verb_options import read_verb
+from ..report.audited import EXIT_STATUS, Severity
 from .arguments import add_options, long_options
 
 _COLLECTION = Path(__file__).parents[3]
 _PLAYBOOKS = _COLLECTION / "playbooks"
+_FAILED = 2  # ansible-playbook's, for any failed task
+_NO_VERDICT = 1  # how the command ends when a run failed before it came to one
+_PASSED_ON = (signal.SIGHUP, signal.SIGTERM)  # what is sent to the command alone; a terminal sends SIGINT to both
 
 
 def verb_names() -> list[str]:
@@ -39,8 +48,60 @@ def play(verb: str, arguments: Sequence[str], settings: Mapping[str, str]) -> No
     What is sent to the command is sent to that, and its exit status is the command's.
     """
     sys.stdout.flush()
-    command = [sys.executable, "-m", "ansible", "playbook", f"tidegate.release.{verb}", *arguments]
-    os.execve(sys.executable, command, {**os.environ, **settings, "TIDEGATE_ONLY_WORDS": "true"})  # noqa: S606 - no shell is wanted
+    command, environment = _command(verb, arguments), {**os.environ, **settings, "TIDEGATE_ONLY_WORDS": "true"}
+    os.execve(sys.executable, command, environment)  # noqa: S606 - no shell is wanted
+
+
+def play_for_verdict(verb: str, arguments: Sequence[str], settings: Mapping[str, str]) -> int:
+    """Run a verb's playbook like :func:`play`, and return the exit status that belongs to its verdict.
+
+    A run that came to none returns ansible-playbook's own exit status, but 1 in place of the 2 that is a verdict here.
+    """
+    sys.stdout.flush()
+    with tempfile.NamedTemporaryFile(prefix="tidegate-", encoding="utf-8", mode="r") as file:
+        more = {"TIDEGATE_ONLY_WORDS": "true", verdict.VARIABLE: file.name}
+        with _passing_on() as running, subprocess.Popen(_command(verb, arguments), env={**os.environ, **settings, **more}) as process:
+            running(process)
+            status = process.wait()
+        said = file.read().strip()
+    return exit_status(status, said)
+
+
+@contextlib.contextmanager
+def _passing_on() -> Iterator[Callable[[subprocess.Popen[bytes]], None]]:
+    """Pass what is sent to the command on to a run, which is named to what this yields; the command itself lives until that has ended."""
+    sent: list[int] = []
+    runs: list[subprocess.Popen[bytes]] = []
+
+    def send(number: int, _frame: object) -> None:
+        sent.append(number)
+        for run in runs:
+            run.send_signal(number)
+
+    def running(run: subprocess.Popen[bytes]) -> None:
+        runs.append(run)
+        for number in sent:
+            run.send_signal(number)
+
+    before = {number: signal.signal(number, send) for number in _PASSED_ON}
+    before[signal.SIGINT] = signal.signal(signal.SIGINT, lambda *_: None)  # the run has heard that itself, and ends in order
+    try:
+        yield running
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def exit_status(status: int, word: str) -> int:
+    """How the command ends after an ansible-playbook that ended with ``status``, negative for a signal; ``word``: its verdict, if any."""
+    if status < 0:
+        return 128 - status
+    given = EXIT_STATUS[Severity(word)] if word in {str(one) for one in Severity} else 0
+    return (given or _NO_VERDICT) if status == _FAILED else given or status
+
+
+def _command(verb: str, arguments: Sequence[str]) -> list[str]:
+    return [sys.executable, "-m", "ansible", "playbook", f"tidegate.release.{verb}", *arguments]
 
 
 def version() -> str:

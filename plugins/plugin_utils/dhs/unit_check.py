@@ -72,13 +72,14 @@ class DeviceReading:
 class RecordedDevice:
     """Which device a CI is recorded to have: the ``unit`` that the storage has in use by it, or what its attributes say.
 
-    ``versions``: what it is to run, by component.
+    ``versions``: what it is to run, by component; ``brought``: the components of which a release says that.
     """
 
     ci: str
     unit: Unit | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    brought: frozenset[str] = frozenset()
 
     @property
     def serial(self) -> str:

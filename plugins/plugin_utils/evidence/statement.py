@@ -38,6 +38,7 @@ SETTLEMENT = "https://tidegate.example/settlement/v1"
 WRITE_OFF = "https://tidegate.example/write-off/v1"
 DONE_BY_HAND = "https://tidegate.example/done-by-hand/v1"
 SWAP = "https://tidegate.example/swap/v1"  # that a unit was exchanged for another
+RECONCILED = "https://tidegate.example/reconciled/v1"  # that what an audit found is what is to be there from now on
 ACCEPTED = "https://tidegate.example/accepted/v1"  # that a host stays as it is, for nothing brings it back
 DATA = "https://tidegate.example/data/v1"  # how they are, after a step that was to change them
 CLEARANCE = "https://slsa.dev/verification_summary/v1"
@@ -62,7 +63,7 @@ KINDS: Mapping[str, str] = {
 
 SHARED = frozenset({"scan", "sbom", "test-result"})
 """The kinds of evidence that count in the form of other tools too, for the digest binds them enough."""
-DECISIONS = frozenset({APPROVAL, OPINION, WAIVER, SETTLEMENT, WRITE_OFF, DONE_BY_HAND, SWAP, ACCEPTED, DATA, JOURNAL, LIBRARY})
+DECISIONS = frozenset({APPROVAL, OPINION, WAIVER, SETTLEMENT, WRITE_OFF, DONE_BY_HAND, SWAP, ACCEPTED, RECONCILED, DATA, JOURNAL, LIBRARY})
 """Types of what people decide, which is read in the one form that Tidegate writes: nobody may take a rejection for something else."""
 _SBOMS = re.compile(r"https://cyclonedx\.org/bom(?:/v?1\.[0-9]{1,2})?|https://spdx\.dev/Document(?:/v?[0-9]{1,2}(?:\.[0-9]{1,2}){0,2})?")
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,13 @@ STOCK_LOW = "stock_low"
 _WORDS = ("rfc", "release", "version", "title", "sentence", "event", "state")
 _USUAL = "$title: $sentence"
 _LONGEST = 4000  # characters of a message
+_OTHERS = "\0"  # before a sign of somebody else's words, which have no such character
+# What rings everybody in a chat, or whomever it names by a number: Slack, Discord, Mattermost, Rocket.Chat, Matrix, Zulip, Webex, Teams.
+_EVERYBODY = re.compile(
+    rf"{_OTHERS}(?:(@)(?=_?\**(?:all|channel|everyone|here|online|room|stream|team|topic))|(<)(?={_OTHERS}?[!@]|users/|at\b|/?mention))",
+    re.IGNORECASE,
+)
+_GAP = "\u200b"  # which nobody sees
 
 
 @dataclass(frozen=True)
@@ -43,8 +51,12 @@ class Communication:
         return tuple(dict.fromkeys((*self.tell.get(event, ()), *(name for name in stakeholders if name in self.channels))))
 
     def message(self, event: str, values: Mapping[str, str]) -> str:
-        """What is said of an event. The values are put in once, so nothing in them is ever taken for a template."""
-        text = Template(self.templates.get(event, _USUAL)).substitute({word: plain(values.get(word, "")) for word in _WORDS})
+        """What is said of an event. The values are put in once, so nothing in them is ever taken for a template.
+
+        A template may ring everybody, the values never do, whatever is put together of them.
+        """
+        marked = {word: _mark_signs(plain(values.get(word, ""))) for word in _WORDS}
+        text = _break_mentions(Template(self.templates.get(event, _USUAL)).substitute(marked))
         return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
@@ -85,6 +97,19 @@ def check_communication(document: Document) -> None:
 def plain(text: str) -> str:
     """A text on one line, without signs that do something."""
     return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
+
+
+def without_mentions(text: str) -> str:
+    """A text of others that rings nobody: it reads the same, but what a service would take for a mention has a gap that is not seen."""
+    return _break_mentions(_mark_signs(text.replace(_OTHERS, "")))
+
+
+def _mark_signs(text: str) -> str:
+    return re.sub("[@<]", rf"{_OTHERS}\g<0>", text)
+
+
+def _break_mentions(text: str) -> str:
+    return _EVERYBODY.sub(rf"\g<1>\g<2>{_GAP}", text).replace(_OTHERS, "")
 
 
 def _wrong(text: str) -> str:

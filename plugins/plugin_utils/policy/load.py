@@ -96,6 +96,7 @@ def read_policy(path: str | Path | None, controls: Mapping[str, Waivable]) -> Po
         host_classes=tuple(own.get("host_classes", base["host_classes"])),
         no_return=own.get("no_return", base["no_return"]),
         spares=_spares({**base["spares"], **own.get("spares", {})}),
+        audit_copies=tuple({**base["audit"], **own.get("audit", {})}["copies"]),
         journal_days={**base["journal"], **own.get("journal", {})}["days"],
         objective_commands={**base["objectives"], **own.get("objectives", {})}["commands"],
         prometheus=_metrics_source(own.get("prometheus", {}), folder),

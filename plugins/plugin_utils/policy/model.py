@@ -163,6 +163,8 @@ class Policy:
     """Whose approval a release needs besides that can't bring back the data that it migrates: by role, how many people have to sign."""
     host_classes: tuple[str, ...] = ()
     """The classes of CIs that are hosts; empty for the usual ones, see :mod:`..cmdb.hosts`."""
+    audit_copies: tuple[str, ...] = ("/opt", "/srv")
+    """Directories of hosts in which an audit looks for copies of releases."""
     journal_days: int = 730
     """For how many days the journal of a deployment that is over is in the CMDB before it may be archived."""
     spares: SpareRules = field(default_factory=SpareRules)

@@ -19,6 +19,7 @@ from ..dhs.work_order import WAITING
 from ..dhs.work_orders import list_work_orders
 from ..rollout.deployments import NOT_RECORDED, RECORDED, remark_in
 from ..rollout.states import DATA_FAILED, DataState, DeploymentState, HostState
+from .audited import KNOWN
 from .progress import counted
 
 with contextlib.suppress(ImportError):
@@ -189,7 +190,7 @@ def audited(audit: Mapping[str, Any] | None, at: str) -> list[str]:
 def differences_of(audit: Mapping[str, Any]) -> tuple[int, list[Mapping[str, Any]]]:
     """How many differences an audit found, and those of them that it names; what is known of, such as a host that is late, is none."""
     named = audit["differences"]
-    real = [one for one in named if one.get("kind") not in ("written_off", "by_hand", "late")]
+    real = [one for one in named if one.get("kind") not in KNOWN]
     return (audit["count"] - (len(named) - len(real)) if real else 0), real
 
 

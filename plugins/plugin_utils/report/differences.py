@@ -17,12 +17,21 @@ def difference_lines(differences: Iterable[Mapping[str, Any]], *, seen: bool = F
 
     ``seen``: who reads them has just been told by Ansible, host by host, why it could not be reached.
     """
-    alike: dict[tuple[str, str], list[str]] = defaultdict(list)
+    alike: dict[tuple[str, str, str], list[Mapping[str, Any]]] = defaultdict(list)
     for one in differences:
         detail = one["detail"].partition(":")[0] if seen and one["kind"] == "unreachable" else one["detail"]
-        alike[detail, one["remedy"]].append(one["host"] or one.get("unit") or "DSL")
+        alike[detail, _cover(one), one["remedy"]].append(one)
     lines = []
-    for (detail, remedy), hosts in alike.items():
+    for (detail, cover, remedy), found in alike.items():
+        hosts = [one["host"] or one.get("unit") or "DSL" for one in found]
         names = ", ".join(hosts[:_NAMED]) + (f" and {len(hosts) - _NAMED} more" if len(hosts) > _NAMED else "")
-        lines.append(f"{names}: {detail}{f'; {remedy}' if remedy else ''}")
+        first = min(one["since"] for one in found) if cover else ""
+        when = f" (since {first[:16].replace('T', ' ')} UTC, {cover})" if cover else ""
+        lines.append(f"{names}: {detail}{when}{f'; {remedy}' if remedy else ''}")
     return lines
+
+
+def _cover(one: Mapping[str, Any]) -> str:
+    """Which changes cover a difference; empty where it is not known since when it is there."""
+    numbers = one.get("covered_by")
+    return "" if numbers is None else f"covered by {', '.join(numbers)}" if numbers else "no RFC covers it"

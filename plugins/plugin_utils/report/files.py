@@ -14,11 +14,26 @@ from typing import Any
 
 from ..errors import TidegateError
 from ..files import make_folder, write_atomically
-from .html import generator, render_deployment, render_hosts, render_overview, render_plan, render_plan_drawing, render_stock
+from .changes import NUMBER
+from .html import (
+    generator,
+    render_change,
+    render_deployment,
+    render_hosts,
+    render_list,
+    render_overview,
+    render_plan,
+    render_plan_drawing,
+    render_release,
+    render_search,
+    render_stock,
+)
 from .model import Report
+from .releases import NAME
 
-_FOLDERS = ("deployments", "hosts", "stock")
+_FOLDERS = ("deployments", "hosts", "stock", "search")  # with pages that have numbers
 _PAGE = re.compile(r"[0-9]+\.(html|json)")
+_NAMED_FOLDERS = {"changes": NUMBER, "releases": NAME}  # with pages that have names
 _MARK = b'<meta name="generator" content="Tidegate '
 
 
@@ -41,17 +56,35 @@ def write_report(report: Report, directory: Path, *, write: bool) -> list[str]:
     Raises :class:`TidegateError` when it can't be written, or when the directory has another's ``index.html``.
     """
     _refuse_others_page(directory / "index.html")
+    changes = {page["number"] for page in report.changes.values()}
+    releases = {page["release"] for page in report.releases.values()}
+    numbers = {page["id"] for page in report.deployments.values()}
     changed = []
-    for pages, render in ((report.deployments, render_deployment), (report.hosts, render_hosts), (report.stock, render_stock)):
+    of_pages: tuple[tuple[Mapping[str, Mapping[str, Any]], Callable[[Mapping[str, Any]], str]], ...] = (
+        (report.deployments, partial(render_deployment, changes=changes)),
+        (report.hosts, partial(render_hosts, deployments=numbers)),
+        (report.stock, render_stock),
+        (report.changes, partial(render_change, releases=releases)),
+        (report.releases, partial(render_release, changes=changes)),
+        (report.search, render_search),
+    )
+    for pages, render in of_pages:
         for name, page in pages.items():
             folder, number = (directory / name).parent, (directory / name).name
             stale = not _is_current(folder / f"{number}.html")
-            changed += write_documents(number, page, "", {f"{number}.html": partial(render, page)}, folder, write=write, stale=stale)
+            one = {f"{number}.html": partial(render, page)}
+            changed += write_documents(number, page, "", one, folder, write=write, stale=stale, compact=True)
+    for name, page in report.lists.items():
+        stale = not _is_current(directory / f"{name}.html")
+        one = {f"{name}.html": partial(render_list, name, page)}
+        changed += write_documents(name, page, "from", one, directory, write=write, stale=stale, compact=True)
     # The pages that it leads to are there by now.
-    index = {"index.html": lambda: render_overview(report.overview, report.deployments)}
+    index = {"index.html": lambda: render_overview(report.overview, report.deployments, changes)}
     stale = not _is_current(directory / "index.html")
     changed += write_documents("report", report.overview, "generated", index, directory, write=write, stale=stale)
-    outdated = [path for folder in _FOLDERS for path in _outdated(directory / folder, {*report.deployments, *report.hosts, *report.stock})]
+    there = {name for pages, _render in of_pages for name in pages}
+    outdated = [path for folder in _FOLDERS for path in _outdated(directory / folder, there)]
+    outdated += [path for folder, name in _NAMED_FOLDERS.items() for path in _outdated_named(directory / folder, name, there)]
     try:
         for path in outdated if write else []:
             path.unlink(missing_ok=True)
@@ -89,6 +122,17 @@ def _outdated(folder: Path, pages: Collection[str]) -> list[Path]:
     return [path for path in found if _PAGE.fullmatch(path.name) and f"{folder.name}/{path.stem}" not in pages]
 
 
+def _outdated_named(folder: Path, name: re.Pattern[str], pages: Collection[str]) -> list[Path]:
+    """The same of pages with names, the data first: a person may have given such a name to a page, so what is a report's says so."""
+    try:
+        found = sorted(folder.glob("*.html"))
+    except OSError:
+        return []
+    gone = [path for path in found if name.fullmatch(path.stem) and f"{folder.name}/{path.stem}" not in pages]
+    gone = [path for path in gone if _MARK in (_beginning(path) or b"")]
+    return [path for page in gone for path in (page.with_suffix(".json"), page) if path.exists()]
+
+
 def write_documents(
     name: str,
     data: Mapping[str, Any],
@@ -98,10 +142,12 @@ def write_documents(
     *,
     write: bool,
     stale: bool = False,
+    compact: bool = False,
 ) -> list[str]:
     """Write ``data`` to ``<name>.json`` and what goes with it, unless all is there and says the same already, whatever its ``moment``.
 
-    ``stale``: what goes with it has to be written anew, though the data may be the same. Each file is replaced whole. Returns the paths
+    ``stale``: what goes with it has to be written anew, though the data may be the same. ``compact``: of the data, for many of which
+    indenting them is most of the work. Each file is replaced whole. Returns the paths
     that change; with ``write`` false nothing is written. Raises :class:`TidegateError` when it can't be.
     """
     paths = [directory / other for other in others] + [directory / f"{name}.json"]
@@ -109,7 +155,7 @@ def write_documents(
         if not stale and _same(data, paths[-1], moment) and all(path.is_file() for path in paths):
             return []
         if write:
-            texts = [make() for make in others.values()] + [json.dumps(data, indent=2, ensure_ascii=False) + "\n"]
+            texts = [make() for make in others.values()] + [json.dumps(data, indent=None if compact else 2, ensure_ascii=False) + "\n"]
             make_folder(directory)
             for path, text in zip(paths, texts, strict=True):  # the data last: the next run compares with it
                 write_atomically(path, text.encode("utf-8", "replace"))
@@ -122,7 +168,7 @@ def write_documents(
 
 _PLANS: Mapping[str, tuple[tuple[bytes, ...], Callable[[Mapping[str, Any]], str]]] = {
     ".html": ((_MARK, b"<title>Plan of "), render_plan),
-    ".svg": ((b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 960 ', b'aria-label="Waves of '), render_plan_drawing),
+    ".svg": ((b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ', b'aria-label="Waves of '), render_plan_drawing),
     ".json": ((b'{\n  "rfc": ', b'"release": '), lambda plan: json.dumps(plan, indent=2, ensure_ascii=False) + "\n"),
 }
 """By suffix of a file that a plan is written to, what its beginning has, and what makes it."""

@@ -37,6 +37,9 @@ with contextlib.suppress(ImportError):
 NEWEST = 30
 """As many deployments that are over have a page without being asked for."""
 _ENTRIES = 500  # of hosts and releases on them, on one page
+_PAST = 6  # deployments of a host that its place on a page names, the newest
+_ROOM = 250_000  # letters of a page of hosts, about
+_ENTRY, _LINE = 380, 220  # of an entry, and of one of its deployments, with what is around its texts
 _CHUNK = 500  # names in one IN list
 
 
@@ -59,12 +62,23 @@ class Report:
     ``reason``, or ``null``."""
     stock: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Stock rules with their figures and firmware levels, see :func:`.stock.report_stock`; no page without any."""
+    changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Changes by their numbers, ``changes/CHG0030001``, see :mod:`.changes`; these and all below only where :mod:`.site` made them."""
+    releases: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Releases by their names, ``releases/shop``, see :mod:`.releases`."""
+    lists: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """The pages beside the first one: ``changes`` and ``releases``, each of them in short, and ``calendar``."""
+    search: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What can be searched, ``search/1`` and so on, see :mod:`.search`."""
 
 
-def build_report(cmdb: Cmdb, now: datetime, asked: Iterable[str] = (), read_days: int = SpareRules.read_days) -> Report:
+def build_report(
+    cmdb: Cmdb, now: datetime, asked: Iterable[str] = (), read_days: int = SpareRules.read_days, *, past: bool = False
+) -> Report:
     """The report of one moment of the database, with the deployments of the RFCs ``asked`` for.
 
-    ``read_days``: for how long it is believed what a unit said of its firmware, as the policy has it.
+    ``read_days``: for how long it is believed what a unit said of its firmware, as the policy has it. ``past``: whether it says of each
+    host, too, which deployments came to it.
 
     Raises :class:`NotFoundError` for an RFC that has no deployment, or whose journal is archived in a file that is not there, and
     :class:`IntegrityError` for a file that is not what was written.
@@ -76,7 +90,7 @@ def build_report(cmdb: Cmdb, now: datetime, asked: Iterable[str] = (), read_days
         troubled = attention.troubled_hosts(connection)
         lacking = _lacking(connection, unrecorded)
         gone = cmdb.write_offs(connection=connection)
-        hosts = dict(_host_pages(_entries(connection, gone)))
+        hosts = dict(_host_pages(_entries(connection, gone), _past_of_hosts(connection) if past else {}))
         owed = debts(cmdb, connection, settled=False)
         by_hand = attention.work_orders(connection, now)
         audit = last_audit(connection)
@@ -266,20 +280,50 @@ def _entries(connection: sa.Connection, gone: Mapping[str, Mapping[str, str]]) -
     return sorted(entries, key=lambda entry: (entry["site"] is None, entry["site"] or "", entry["name"], entry["release"] or ""))
 
 
-def _host_pages(entries: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Pages of one site each; a host is on one page, with all that is on it."""
+def _past_of_hosts(connection: sa.Connection) -> dict[str, list[dict[str, Any]]]:
+    """The newest deployments that came to each host, or were to, the last first."""
+    t = schema()
+    ci, of, d = t.ci.c, t.deployment_host.c, t.deployment.c
+    other = t.deployment_host.alias("other").c
+    # The oldest one that is shown, so that the rows from there on are a piece of the index.
+    of_host = sa.select(other.deployment_id).where(other.host == ci.name).order_by(other.deployment_id.desc())
+    oldest = sa.func.coalesce(of_host.limit(1).offset(_PAST - 1).correlate(t.ci).scalar_subquery(), 0)
+    joined = t.ci.join(t.deployment_host, sa.and_(of.host == ci.name, of.deployment_id >= oldest))
+    columns = (of.host, d.id, d.rfc, d.release, d.version, of.state, of.updated, of.previous_version)
+    select = sa.select(*columns).select_from(joined.join(t.deployment, d.id == of.deployment_id)).order_by(ci.name)
+    found: dict[str, list[dict[str, Any]]] = {}
+    for host, number, rfc, release, version, state, updated, before in connection.execute(select):
+        about = {"deployment": number, "rfc": rfc, "release": release, "version": version, "state": state}
+        found.setdefault(host, []).append({**about, "at": _time(updated), "before": before})
+    for past in found.values():
+        past.sort(key=lambda one: int(one["deployment"]), reverse=True)
+    return found
+
+
+def _host_pages(
+    entries: Sequence[Mapping[str, Any]], past: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Pages of one site each; a host is on one page, with all that is on it and all its ``past``."""
     number = 0
     for site, of_site in groupby(entries, key=lambda entry: entry["site"]):
         page: list[Mapping[str, Any]] = []
-        for _name, of_host in groupby(of_site, key=lambda entry: entry["name"]):
+        room = _ROOM
+        for name, of_host in groupby(of_site, key=lambda entry: entry["name"]):
             host = list(of_host)
-            if page and len(page) + len(host) > _ENTRIES:
+            size = len(host) * (_ENTRY + len(name)) + len(past.get(name, ())) * _LINE
+            if page and (len(page) + len(host) > _ENTRIES or size > room):
                 number += 1
-                yield f"hosts/{number}", {"site": site, "hosts": page}
-                page = []
+                yield f"hosts/{number}", _with_past(site, page, past)
+                page, room = [], _ROOM
             page += host
+            room -= size
         number += 1
-        yield f"hosts/{number}", {"site": site, "hosts": page}
+        yield f"hosts/{number}", _with_past(site, page, past)
+
+
+def _with_past(site: str | None, hosts: Sequence[Mapping[str, Any]], past: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    names = dict.fromkeys(entry["name"] for entry in hosts)
+    return {"site": site, "hosts": hosts, "past": {name: past[name] for name in names if name in past}}
 
 
 def _page(name: str, page: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from ..cmdb.schema import schema
 from ..rollout.holder import Holder
 from ..rollout.states import OPEN, DeploymentState
 from .course import Course
+from .coverage import APPROVED, Span, window
 from .model import CANCELED, REVIEW, SCHEDULED, Rfc
 
 with contextlib.suppress(ImportError):
@@ -26,6 +27,8 @@ with contextlib.suppress(ImportError):
 if TYPE_CHECKING:
     from ..cmdb.store import Cmdb
 
+ENTERED = "rfc entered"
+"""In the history: that a change got into the register, or reads otherwise there."""
 _TOLD = ("release", "version", "digest", "fingerprint", "state")  # of a change in the history
 PUBLISHED = {"start": "start_date", "end": "end_date", "release": "release", "version": "version", "short_description": "short_description"}
 """When and what a change is, as calendars show it: the names here and in the CMDB.
@@ -264,7 +267,7 @@ def _record(connection: sa.Connection, changes: Iterable[Mapping[str, Any]], now
     run = Holder.this_run()
     actor = f"{run.user}@{run.machine}"
     lines = [
-        {"at": now, "actor": actor, "event": "rfc entered", "data": {"rfc": one["number"], **{name: one[name] for name in _TOLD}}}
+        {"at": now, "actor": actor, "event": ENTERED, "data": {"rfc": one["number"], **{name: one[name] for name in _TOLD}}}
         for one in changes
     ]
     append_history(connection, lines)
@@ -279,6 +282,42 @@ def update_register(cmdb: Cmdb, number: str, course: Course, now: datetime) -> N
         again = before is not None and status_of(before) != status_of(values.get("state", before))
         values |= {"sequence": table.c.sequence + int(again), "updated": now}
         connection.execute(table.update().where(table.c.number == number).values(**values))
+
+
+def spans(connection: sa.Connection, hosts: Iterable[str], after: datetime) -> list[Span]:
+    """When changes and their deployments might touch ``hosts``, of what was not over before ``after``.
+
+    A change might not before the register knew that it was approved, whatever window it was given later.
+    """
+    t = schema()
+    c, of, d, h = t.change.c, t.change_ci.c, t.deployment.c, t.deployment_host.c
+    changes = sa.select(c.number, of.ci, c.state, c.start_date, c.end_date, c.work_end).join(t.change_ci, of.number == c.number)
+    changes = changes.where(c.end_date >= after, sa.or_(c.work_end.is_(None), c.work_end >= after))
+    deployments = sa.select(d.rfc, h.host, d.started, d.finished).join(t.deployment_host, h.deployment_id == d.id)
+    deployments = deployments.where(d.started.is_not(None), sa.or_(d.finished.is_(None), d.finished >= after))
+    found: list[Span] = []
+    rows: list[Any] = []
+    for some in _chunks(set(hosts)):
+        rows += connection.execute(changes.where(of.ci.in_(some))).all()
+        found += [Span(row.rfc, row.host, row.started, row.finished) for row in connection.execute(deployments.where(h.host.in_(some)))]
+    approved = _approved_since(connection, {row.number for row in rows})
+    for row in rows:
+        start = max(row.start_date, approved.get(row.number, row.start_date))
+        found += window(row.number, row.ci, row.state, start, row.end_date, row.work_end)
+    return found
+
+
+def _approved_since(connection: sa.Connection, numbers: Collection[str]) -> dict[str, datetime]:
+    """When the history first said of each of these changes that it was approved."""
+    h = schema().history.c
+    number = h.data["rfc"].as_string()
+    lines = sa.select(h.at, number.label("number"), h.data["state"].as_integer().label("state")).where(h.ci.is_(None), h.event == ENTERED)
+    found: dict[str, datetime] = {}
+    for some in _chunks(numbers):
+        for row in connection.execute(lines.where(number.in_(some)).order_by(h.seq)):
+            if row.state in APPROVED:
+                found.setdefault(row.number, row.at)
+    return found
 
 
 def cleared_fingerprint(cmdb: Cmdb, number: str) -> str | None:

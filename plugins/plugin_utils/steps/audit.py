@@ -16,6 +16,9 @@ from ..cmdb.model import CiModel
 from ..dhs.unit_check import DeviceReading, RecordedDevice, UnitFinding, check_device, check_parts, parts_seen, units_by_serial
 from ..dsl.firmware import FirmwareImage, images_for
 from ..report.progress import counted
+from . import audit_sets
+from .audit_changes import are_moments, moments_of
+from .audit_host import REMEDIES, Copies, compare_access, compare_copies, compare_running, compare_scan, read_copies, release_faults
 
 if TYPE_CHECKING:
     from ..dhs.units import Unit
@@ -48,6 +51,8 @@ _REMEDIES: Mapping[str, str] = {
     "unreachable": "bring it back and audit again, or write it off",
     "unreadable": "mend that on the host and audit again",
     "untrusted": "have it signed by who has the role, or deploy another version by an RFC",
+    **REMEDIES,
+    **audit_sets.REMEDIES,
 }
 _AGAINST_WORD = frozenset({"missing", "other_version", "uncontrolled"})  # what can't be when that was so which a person said
 _CONTROLLER = "localhost"  # many inventories have it; it is a host only if the CMDB says so
@@ -126,7 +131,7 @@ def recorded_devices(
             said = attributes.get("firmware")
             read = {str(component): str(version) for component, version in said.items()} if isinstance(said, Mapping) else {}
             brought = {image.component: image.version for image in images_for(device.model, of[name])}
-            found.append(replace(device, versions={**read, **brought}))
+            found.append(replace(device, versions={**read, **brought}, brought=frozenset(brought)))
     return found
 
 
@@ -159,9 +164,22 @@ def compare_devices(
             detail = f"its BMC {what}, so nobody knows which unit it is: {_shown(answer.problem)}"
             differences.append(_difference(device.ci, None, kind, detail, tag))
         else:
-            differences += unit_differences(check_device(device, answer, by_serial))
+            differences += [
+                {**one, "found": _to_record(device, answer)} if one["kind"] == "other_firmware" else one
+                for one in unit_differences(check_device(device, answer, by_serial))
+            ]
             differences += unit_differences(check_parts(device.ci, in_slots[device.ci], answer.parts, seen))
     return differences
+
+
+def _to_record(device: RecordedDevice, answer: DeviceReading) -> dict[str, str] | None:
+    """What a device runs otherwise than it is recorded, by component; ``None`` where that can't be its record.
+
+    A component says several versions, or a release on record brought another one.
+    """
+    differing = {component for component, version in device.versions.items() if answer.versions.get(component, ()) != (version,)}
+    plain = answer.plain_versions
+    return {component: plain[component] for component in sorted(differing)} if differing <= plain.keys() - device.brought else None
 
 
 def unit_differences(findings: Iterable[UnitFinding]) -> list[dict[str, Any]]:
@@ -189,6 +207,11 @@ def account(
         if host not in by_name:
             detail = "the inventory has it, but the CMDB does not; enter it with tidegate.release.cmdb_ci, or take it out of the inventory"
             audited.differences.append(_difference(host, None, "not_in_cmdb", detail))
+        elif not is_host(by_name[host], host_classes, model):
+            detail = (
+                f"the inventory has it, but in the CMDB {described(by_name[host])} is no host that is in use; correct the CI, or take it "
+            )
+            audited.differences.append(_difference(host, None, "not_in_cmdb", f"{detail}out of the inventory"))
     for name, ci in sorted(by_name.items()):
         if name in audited.found:
             continue
@@ -228,10 +251,10 @@ def compare(
     said_by = {(one["ci"], one["release"]): one["by"] for one in by_hand}
     differences: list[dict[str, Any]] = []
 
-    def differ(host: str | None, release: str | None, kind: str, detail: str) -> None:
+    def differ(host: str | None, release: str | None, kind: str, detail: str, **more: Any) -> None:
         if kind in _AGAINST_WORD and (host, release) in said_by:
             detail = f"{detail}, by the word of {said_by[str(host), str(release)]}, who brought it back by hand"
-        differences.append(_difference(host, release, kind, detail))
+        differences.append(_difference(host, release, kind, detail, **more))
 
     for _digest, (release, why) in sorted(untrusted.items(), key=lambda item: item[1]):
         differ(None, release, "untrusted", why)
@@ -248,14 +271,36 @@ def compare(
                 _compare_outside(host, entry, differ)
         for name, row in sorted(here.items()):
             if row["digest"] not in treeless and (name not in live or (live[name]["digest"] is None and not live[name].get("error"))):
-                differ(host, name, "missing", f"the CMDB says {name} {row['version']}, but it is not live")
+                differ(host, name, "missing", f"the CMDB says {name} {row['version']}, but it is not live", recorded=recorded_as(name, row))
             if (host, name) in seatless:
                 differ(host, name, "unlicensed", seatless[host, name])
     return differences
 
 
-def _difference(host: str | None, release: str | None, kind: str, detail: str, unit: str | None = None) -> dict[str, Any]:
-    return {"host": host, "unit": unit, "release": release, "kind": kind, "detail": detail, "remedy": _REMEDIES.get(kind, "")}
+def _difference(
+    host: str | None,
+    release: str | None,
+    kind: str,
+    detail: str,
+    unit: str | None = None,
+    *,
+    recorded: str = "",
+    moments: tuple[str, str] | None = None,
+    found: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """A difference. ``recorded``: the state that is on record; ``moments``: the first and the last one at which it came about.
+
+    ``found``: what is there instead, where that can be put on record in its place.
+    """
+    since, latest = moments or (None, None)
+    about = {"host": host, "unit": unit, "release": release, "kind": kind, "detail": detail, "remedy": _REMEDIES.get(kind, "")}
+    there = dict(found) if found else None
+    return {**about, "recorded": recorded, "found": there, "since": since, "latest": latest, "covered_by": None}
+
+
+def recorded_as(name: str, row: Mapping[str, Any] | None) -> str:
+    """A release as it is on record, for a sentence."""
+    return f"{name} {row['version']}, {row['digest']}" if row else f"no {name}"
 
 
 def _compare_release(
@@ -271,27 +316,52 @@ def _compare_release(
         differ(host, name, "unreadable", f"{name}: {_shown(entry['error'])}")
     elif entry["digest"] is not None:
         _compare_live(host, entry, row, archived, differ)
+        compare_running(host, entry, differ, _shown)
         if entry["digest"] in untrusted:
-            differ(host, name, "untrusted", f"{name} {entry['version']} is live, but {untrusted[entry['digest']][1]}")
+            why = f"{name} {entry['version']} is live, but {untrusted[entry['digest']][1]}"
+            differ(host, name, "untrusted", why, recorded=recorded_as(name, row), moments=moments_of(entry, "live"))
     for other in entry.get("others", ()):
         _compare_files(host, name, other, differ)
     if said := entry.get("packages"):
         differ(host, name, "changed_packages", "; ".join(_shown(one) for one in said[:_LISTED]) + (" ..." if len(said) > _LISTED else ""))
     if files := entry.get("strangers"):
-        differ(host, name, "extra_files", f"{_quoted(files)} beside the releases of {name} came from nobody")
+        detail = f"{_quoted(files)} beside the releases of {name} came from nobody"
+        differ(host, name, "extra_files", detail, recorded="nothing else", moments=moments_of(entry, "strangers"))
+
+
+def compare_beside(
+    results: Mapping[str, object], found: Mapping[str, Found], recorded: Mapping[str, Mapping[str, audit_sets.OnRecord]]
+) -> list[dict[str, Any]]:
+    """A difference, as :func:`compare` has them, for what hosts have besides their releases and is not on record, or a copy of one.
+
+    ``results`` as :func:`account` takes them; ``found``: what came of that; ``recorded``: sets by host and name.
+    """
+    seen = [host for host, releases in found.items() if not isinstance(releases, NotSeen)]
+    copies = {host: read_copies(results.get(host), _shown) or Copies() for host in seen}
+    sets = {host: audit_sets.read_sets(results.get(host)) for host in seen}
+    return [
+        *(_difference(*one) for one in compare_copies(copies, _shown)),
+        *(_difference(*one) for one in compare_scan({host: results.get(host) for host in seen}, _shown)),
+        *(_of_set(one, sets, recorded) for one in audit_sets.compare_sets(sets, recorded)),
+    ]
+
+
+def _of_set(
+    one: tuple[str, str, str],
+    sets: Mapping[str, audit_sets.HostSets | None],
+    recorded: Mapping[str, Mapping[str, audit_sets.OnRecord]],
+) -> dict[str, Any]:
+    """The difference of a set of a host, with what would have to go on record in its place."""
+    host, kind, detail = one
+    record = recorded[host].get(kind.removeprefix("other_"))
+    found = audit_sets.to_record(record.entries, sets[host], kind.removeprefix("other_")) if record else None
+    return _difference(host, None, kind, _printable(detail), recorded=f"what {record.actor} put on record" if record else "", found=found)
 
 
 def not_compared(written_off: Mapping[str, Mapping[str, str]]) -> list[dict[str, Any]]:
     """A difference, as :func:`compare` has them, for each host that does not answer and was written off (``since``, ``by``, ``reason``)."""
     return [
-        {
-            "host": host,
-            "unit": None,
-            "release": None,
-            "kind": "written_off",
-            "detail": f"it is written off since {one['since'][:10]}, by {one['by']}: {one['reason']}",
-            "remedy": "",
-        }
+        _difference(host, None, "written_off", f"it is written off since {one['since'][:10]}, by {one['by']}: {one['reason']}")
         for host, one in sorted(written_off.items())
     ]
 
@@ -328,12 +398,14 @@ def lost_from_library(losses: Iterable[Loss]) -> list[dict[str, Any]]:
 
 def _compare_live(host: str, entry: Mapping[str, Any], row: Mapping[str, Any] | None, archived: Collection[str], differ: Any) -> None:
     name, version = entry["name"], entry["version"]
+    known: dict[str, Any] = {"recorded": recorded_as(name, row), "moments": moments_of(entry, "live")}
+    live = {"version": version, "digest": entry["digest"]} if entry["digest"] in archived else None
     if row is None:
-        differ(host, name, "uncontrolled", f"{name} {version} is live, but the CMDB does not know of it")
+        differ(host, name, "uncontrolled", f"{name} {version} is live, but the CMDB does not know of it", **known, found=live)
     elif row["digest"] != entry["digest"]:
-        differ(host, name, "other_version", f"{name} {version} is live, but the CMDB says {row['version']}")
+        differ(host, name, "other_version", f"{name} {version} is live, but the CMDB says {row['version']}", **known, found=live)
     if entry["digest"] not in archived:
-        differ(host, name, "not_in_dsl", f"{name} {version} is live, but the DSL does not hold {entry['digest']}")
+        differ(host, name, "not_in_dsl", f"{name} {version} is live, but the DSL does not hold {entry['digest']}", **known)
     _compare_files(host, name, entry, differ)
 
 
@@ -347,17 +419,19 @@ def _compare_outside(host: str, entry: Mapping[str, Any], differ: Any) -> None:
     elif said["version"] != version:
         known = f" as with {name} {_shown(said['version'])}" if said["version"] else ""
         detail = f"{name} {version} is live, but it says {_shown(said['text'])}{known}, and has to say {_shown(said['wanted'])}"
-        differ(host, name, "other_reading", detail)
+        differ(host, name, "other_reading", detail, recorded=_shown(said["wanted"]))
 
 
 def _compare_files(host: str, name: str, entry: Mapping[str, Any], differ: Any) -> None:
+    compare_access(host, name, entry, differ, _shown)
     for kind, one, more in (
         ("changed", "was changed or is missing", "were changed or are missing"),
         ("extra", "was released by nobody", "were released by nobody"),
     ):
         if many := len(entry[kind]):
             what = f"{counted(many, 'file')} of {name} {entry['version']} {one if many == 1 else more}"
-            differ(host, name, f"{kind}_files", f"{what}: {_quoted(entry[kind])}")
+            of = recorded_as(name, {"digest": "its files", **entry})
+            differ(host, name, f"{kind}_files", f"{what}: {_quoted(entry[kind])}", recorded=of, moments=moments_of(entry, kind))
 
 
 def _quoted(files: list[str]) -> str:
@@ -396,6 +470,7 @@ def _faults(entry: object) -> Iterator[str]:
         "strangers": _are_texts,
         "packages": _are_texts,
         "outside": _is_reading,
+        "since": are_moments,
     }
     yield from (f".{key} is {_shown(entry[key])}" for key, is_sound in forms.items() if key in entry and not is_sound(entry[key]))
     yield from _file_faults("", entry)
@@ -411,6 +486,9 @@ def _faults(entry: object) -> Iterator[str]:
 
 
 def _file_faults(place: str, part: Mapping[str, Any]) -> Iterator[str]:
+    yield from (f"{place}{fault}" for fault in release_faults(part, _shown))
+    if place and not are_moments(part.get("since", {})):
+        yield f"{place}.since is {_shown(part['since'])}"
     for key in ("changed", "extra"):
         if not _are_texts(part.get(key)):
             yield f"{place}.{key} is {_shown(part.get(key))}"
@@ -428,9 +506,12 @@ def _are_texts(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
+def _printable(text: str) -> str:
+    return "".join(sign if sign.isprintable() else "?" for sign in text)
+
+
 def _shown(value: object) -> str:
     """What came from a host, on one line, without signs that would do something to a terminal, and not all of it when it is long."""
     text = " ".join((value if isinstance(value, str) else repr(value)).split())
-    if not text.isprintable():
-        text = "".join(sign if sign.isprintable() else "?" for sign in text)
+    text = _printable(text)
     return text if len(text) <= _LENGTH else f"{text[:_LENGTH]} ..."

@@ -196,15 +196,16 @@ def _in_order(lines: Iterable[Mapping[str, Any]], parts: Iterable[_ArchivePart])
 
 def seen_in_library(library: Library, policy: Policy, now: datetime) -> tuple[list[SeenHeads], list[str]]:
     """What the signed clearances and gates saw that are beside the packages of a library; and a sentence for each release whose evidence
-    can't be read. Only what somebody signed counts whom the policy knows."""
+    can't be read, or has a piece that can't. Only what somebody signed counts whom the policy knows."""
     owners, found, problems = Owners(policy), [], []
     for (name, version), package in sorted(library.releases().items()):
         try:
-            envelopes = tuple(collect(library.repository(name), package.digest))
+            evidence = collect(library.repository(name), package.digest)
         except IntegrityError as error:
             problems.append(f"what was signed about {name} {version} can't be read: {error}")
             continue
-        for content in envelopes:
+        problems += [f"what was signed about {name} {version} can't be read: {sentence}" for sentence in evidence.broken]
+        for content in evidence:
             with suppress(IntegrityError):
                 sealed = open_envelope(content, package.digest)
                 said = heads_in(sealed.statement)

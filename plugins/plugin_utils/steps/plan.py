@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -29,7 +28,7 @@ from ..rfc.source import load_rfc, open_change, rfc_number
 from ..rollout import states
 from ..rollout.data_change import DataStatement, after_statement, in_doubt
 from ..rollout.deployments import Deployment, Run
-from ..rollout.forecast import Step, Transfer, bake_lines, hopeless_comparisons, plan_lines, role_lines, transfer, window_line
+from ..rollout.forecast import Step, bake_lines, hopeless_comparisons, plan_lines, role_lines, window_line
 from ..rollout.holder import Holder
 from ..rollout.journal import Journal
 from ..rollout.options import Rollout
@@ -39,6 +38,7 @@ from ..rollout.together import for_release
 from .clear import Clearing, clear, refusal, without
 from .conclude import catch_up
 from .late import joined_since
+from .outlook import transfers
 from .person import vouched_data
 from .sources import Sources
 from .tell import make_notifier, save_stakeholders, warned
@@ -383,12 +383,7 @@ def _forecast(journal: Journal, clearing: Clearing, sources: Sources) -> dict[st
         package = load_package(library, rfc.digest)
     except TidegateError:
         return nothing
-    sent: dict[str, Transfer] = {}
-    for digest in {str(one.get("digest", "")) for one in there.values()}:
-        base = None
-        with contextlib.suppress(TidegateError):  # what is not in the library any more can't be compared
-            base = load_package(library, digest) if digest else None
-        sent[digest] = transfer(package, base)
+    sent = transfers(library, package, (str(one.get("digest", "")) for one in there.values()))
     steps = [
         Step(number, host, there[host].get("version"), sent[str(there[host].get("digest", ""))])
         for number, wave in enumerate(clearing.waves, start=1)

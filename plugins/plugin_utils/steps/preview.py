@@ -20,12 +20,16 @@ from ..rollout.forecast import hopeless_comparisons
 from ..rollout.planner import some
 from ..rollout.states import DeploymentState, HostState
 from .clear import Question, gather
+from .outlook import outlook, outlook_lines
 from .sources import Sources
 
 _NAMED = 20  # hosts in a line
 _REASONS, _WAVES = 5, 60  # lines of a wave, and waves
 _ASKED = frozenset({"plan", "compatibility", "window"})  # controls that look at all that a plan is made of
 _UNKNOWN = "not recorded"
+_NOTHING: Mapping[str, Any] = {
+    "change": None, "sent": {}, "estimate": None, "calendar": [], "gates": [], "decide": [], "no_return": "",
+}  # fmt: skip
 
 
 def preview(sources: Sources, rfc_path: str) -> dict[str, Any]:
@@ -36,22 +40,25 @@ def preview(sources: Sources, rfc_path: str) -> dict[str, Any]:
     deployments = Deployments(sources.cmdb())
     current = deployments.latest(rfc_number(rfc_path))
     if current is not None and current.state is not DeploymentState.CANCELLED:
-        return _of_deployment(deployments, current)
+        return _of_deployment(sources, deployments, current, rfc_path)
     return _to_be_made(sources, rfc_path)
 
 
-def _of_deployment(deployments: Deployments, current: Deployment) -> dict[str, Any]:
+def _of_deployment(sources: Sources, deployments: Deployments, current: Deployment, rfc_path: str) -> dict[str, Any]:
     targets = deployments.targets(current.id)
     plan = deployments.plan(current.id)
     reasons = deployments.reasons(current.id)
     installed = deployments.cmdb.installations([target.host for target in targets])
-    runs = {str(row["ci"]): row["version"] for row in installed if row["release"] == current.release}
+    has = {str(row["ci"]): row for row in installed if row["release"] == current.release}
+    runs = {name: row["version"] for name, row in has.items()}
+    planned = [target.host for target in targets if target.state is HostState.PLANNED]
+    about_it = _outlook_of_deployment(sources, rfc_path, {name: str(has[name]["digest"]) if name in has else "" for name in planned})
     # A host that came in late has left its wave, which may have no other.
     waves: dict[int, list[dict[str, Any]]] = {number: [] for number in range(1, max(target.wave for target in targets) + 1)}
     for target in targets:
         before = runs.get(target.host) if target.state is HostState.PLANNED else target.previous_version
         entry = {"host": target.host, "from": before, "why": reasons.get(target.host, _UNKNOWN), "state": str(target.state)}
-        waves[target.wave].append(entry)
+        waves[target.wave].append({**entry, "bytes": about_it["sent"].get(target.host)})
     about = {"rfc": current.rfc, "release": current.release, "version": current.version, "deployment": current.label}
     return {
         **about,
@@ -59,8 +66,18 @@ def _of_deployment(deployments: Deployments, current: Deployment) -> dict[str, A
         "at_least": plan.bound.at_least if plan else None,
         "at_least_why": plan.bound.why if plan else "",
         "warnings": list(plan.warnings) if plan else [],
+        **{name: value for name, value in about_it.items() if name != "sent"},
         "waves": [{"number": number, "not_before": None, "instant": None, "hosts": waves[number]} for number in sorted(waves)],
     }
+
+
+def _outlook_of_deployment(sources: Sources, rfc_path: str, installed: Mapping[str, str]) -> dict[str, Any]:
+    """What there is to say beside the plan of a deployment, as far as its RFC, policy and package can still be read."""
+    rfc = sources.ask("rfc", lambda: load_rfc(rfc_path))
+    if rfc is None:
+        return dict(_NOTHING)
+    facts = gather(sources, rfc, Question(frozenset({"plan"}))).facts
+    return outlook(sources, rfc, facts, installed, begun=True)
 
 
 def _to_be_made(sources: Sources, rfc_path: str) -> dict[str, Any]:
@@ -80,6 +97,9 @@ def _to_be_made(sources: Sources, rfc_path: str) -> dict[str, Any]:
     policy, having = found.facts.policy, [host for host, version in runs.items() if version]
     remarks += hopeless_comparisons(policy.rollout, plan.waves, having) if policy else []
     instant = found.facts.instant
+    digests = {str(ci["name"]): str((ci["installations"].get(rfc.release) or {}).get("digest", "")) for ci in found.cis or ()}
+    about_it = outlook(sources, rfc, found.facts, digests, begun=False)
+    sent = about_it.pop("sent")
     return {
         "rfc": rfc.number,
         "release": rfc.release,
@@ -89,12 +109,15 @@ def _to_be_made(sources: Sources, rfc_path: str) -> dict[str, Any]:
         "at_least": plan.bound.at_least,
         "at_least_why": plan.bound.why,
         "warnings": [*plan.warnings, *remarks],
+        **about_it,
         "waves": [
             {
                 "number": number,
                 "not_before": starts.get(number),
                 "instant": instant.isoformat() if instant and number == len(plan.waves) else None,
-                "hosts": [{"host": host, "from": runs[host], "why": reasons[host], "state": None} for host in wave],
+                "hosts": [
+                    {"host": host, "from": runs[host], "why": reasons[host], "state": None, "bytes": sent.get(host)} for host in wave
+                ],
             }
             for number, wave in enumerate(plan.waves, 1)
         ],
@@ -135,6 +158,7 @@ def preview_lines(document: Mapping[str, Any]) -> Iterator[str]:
         yield from _wave_lines(wave, len(waves), document["version"])
     if len(waves) > _WAVES:
         yield f"  and {len(waves) - _WAVES} more waves; tidegate_plan_file writes all of them"
+    yield from outlook_lines(document)
 
 
 def _wave_lines(wave: Mapping[str, Any], total: int, version: str) -> Iterator[str]:

@@ -20,7 +20,7 @@ from typing import Any
 from ..activity import note
 from ..errors import TidegateError
 from ..libs import require
-from ..policy.communication import Channel, Communication, Event, plain
+from ..policy.communication import Channel, Communication, Event, plain, without_mentions
 from ..policy.model import Policy
 from ..rfc.model import Rfc
 from ..rollout.deployments import Run
@@ -91,7 +91,7 @@ def _tell(communication: Communication, journal: Journal, run: Run, event: Event
     if addresses:
         values = {"rfc": deployment.rfc, "release": deployment.release, "version": deployment.version, "title": about["title"]}
         body = communication.message(event, {**values, "sentence": sentence, "event": event, "state": str(deployment.state)})
-        title = f"{deployment.rfc} {deployment.release} {deployment.version}: {_TITLES[event]}"
+        title = without_mentions(f"{deployment.rfc} {deployment.release} {deployment.version}: {_TITLES[event]}")
         problems += [f"the channel {name} was not told of {event}: {why}" for name, why in _send(addresses, title, body).items()]
     if addresses or problems:
         journal.note(run, TOLD, {"event": event, "state": deployment.state, "channels": sorted(addresses), "problems": problems}, now)
@@ -99,11 +99,24 @@ def _tell(communication: Communication, journal: Journal, run: Run, event: Event
 
 
 def tell_channels(communication: Communication, listeners: Iterable[str], event: str, title: str, body: str) -> list[str]:
-    """Tell channels of something that no deployment did; return what went wrong."""
+    """Tell channels of something that no deployment did, which rings nobody; return what went wrong."""
     addresses, problems = _usable(communication, listeners, event)
     if addresses:
+        title, body = without_mentions(title), without_mentions(body)
         problems += [f"the channel {name} was not told of {event}: {why}" for name, why in _send(addresses, title, body).items()]
     return problems
+
+
+def try_channels(communication: Communication, person: str) -> dict[str, str]:
+    """Send each channel a message that says that it is a test, by a ``person``; why each did not take it, empty when it did."""
+    addresses, why = {}, dict.fromkeys(communication.channels, "")
+    for name, channel in communication.channels.items():
+        try:
+            addresses[name] = _addresses(channel)
+        except TidegateError as error:
+            why[name] = str(error)
+    body = without_mentions(f"{plain(person)} tries whether messages about releases arrive here. There is nothing to do.")
+    return why | (_send(addresses, "Tidegate: a test", body) if addresses else {})
 
 
 def _usable(communication: Communication, listeners: Iterable[str], event: str) -> tuple[dict[str, list[str]], list[str]]:

@@ -1,7 +1,7 @@
 # Copyright (c) Tidegate maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An option comes from the task, else from its variable, else from the environment; and its text is written once."""
+"""An option comes from the task, else from its variable, else from the environment, else from ansible.cfg; and its text is written once."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible import constants
 from ansible.parsing.dataloader import DataLoader
+from ansible.plugins import AnsiblePlugin
 from ansible.template import Templar, trust_as_template
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.documentation import documented, fallbacks, paragraphs
-from ansible_collections.tidegate.release.plugins.plugin_utils.actions.options import resolve
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.options import VariableOptions, resolve
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.variables import ENVIRONMENT
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 
@@ -40,6 +42,63 @@ def test_the_option_wins_over_the_variable_and_that_over_the_environment(monkeyp
     assert given("clear", {}, {})["dsl"] == "/environment"
     assert given("clear", {}, {"tidegate_dsl": "/variable"})["dsl"] == "/variable"
     assert given("clear", {"dsl": "/option"}, {"tidegate_dsl": "/variable"})["dsl"] == "/option"
+
+
+@pytest.fixture
+def configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    file = tmp_path / "ansible.cfg"
+    file.write_text("[tidegate]\ndsl = lib\ncmdb = cmdb.sqlite\n")
+    monkeypatch.setattr(constants, "CONFIG_FILE", str(file))
+    return tmp_path
+
+
+def test_what_ansible_cfg_says_comes_last(configured: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert given("clear", {}, {})["dsl"] == str(configured / "lib")
+    monkeypatch.setenv("TIDEGATE_DSL", "/environment")
+    assert given("clear", {}, {})["dsl"] == "/environment"
+    assert given("clear", {}, {"tidegate_cmdb": "/variable"})["cmdb"] == "/variable"
+    assert given("clear", {"cmdb": "/option"}, {})["cmdb"] == "/option"
+
+
+class Recorder(AnsiblePlugin):
+    """Keeps what it is told, as ansible-core would take it."""
+
+    templar = Templar(DataLoader(), {})
+
+    @property
+    def option_definitions(self) -> dict[str, Any]:
+        return {"cmdb": {"vars": [{"name": "tidegate_cmdb"}], "env": [{"name": "TIDEGATE_CMDB"}]}, "query": {}}
+
+    def set_options(self, task_keys: Any = None, var_options: Any = None, direct: Any = None) -> None:
+        self.told = {**(direct or {}), "variables": var_options}
+
+
+class Lookup(VariableOptions, Recorder):
+    """Any lookup or inventory plugin."""
+
+
+@pytest.mark.parametrize(
+    ("option", "variable", "environment", "told"),
+    [
+        (None, None, None, "configured"),
+        (None, "", None, "configured"),
+        (None, None, "/e", None),
+        (None, "/v", None, None),
+        ("/o", None, None, "/o"),
+        ("/o", "/v", "/e", "/o"),
+    ],
+)
+def test_so_it_does_for_lookups(
+    option: str | None, variable: str | None, environment: str | None, told: str | None, configured: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing is told ansible-core itself takes the variable, else the environment."""
+    if environment:
+        monkeypatch.setenv("TIDEGATE_CMDB", environment)
+    lookup = Lookup()
+    lookup.set_options(var_options={"tidegate_cmdb": variable}, direct={"cmdb": option})
+    assert lookup.told["cmdb"] == (str(configured / "cmdb.sqlite") if told == "configured" else told)
+    assert lookup.told["variables"].get("tidegate_cmdb") == (variable if variable and not option else None)
+    assert "query" not in lookup.told
 
 
 @pytest.mark.parametrize("nothing", ["", None, trust_as_template("{{ nowhere | default(omit) }}"), trust_as_template("{{ '' }}")])

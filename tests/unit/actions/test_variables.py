@@ -45,7 +45,7 @@ def extra(monkeypatch: pytest.MonkeyPatch) -> object:
         ("tidegate_desicion", "tidegate_decision"),
         ("verify_host", "verify_hosts"),
         ("lab_pth", "lab_path"),
-        ("tidegate_zzzzzzzz", "the README"),
+        ("tidegate_zzzzzzzz", "docs/verbs.md"),
     ],
 )
 def test_a_mistyped_extra_variable_is_refused_with_what_was_meant(extra: object, given: str, meant: str) -> None:

@@ -21,6 +21,7 @@ _MODULES = {  # by verb, the module that does what it is for
     "clear": "clear",
     "deploy": "plan",
     "plan": "plan_info",
+    "reconcile": "cmdb_reconcile",
     "stage": "plan",
     "swap": "swap",
     "waive": "waiver",

@@ -30,7 +30,7 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_verb_and_look_is_listed_with_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     said = capsys.readouterr().out
-    for name in (*verbs.verb_names(), "check", "diff", "history", "hold", "resume", "status", "try"):
+    for name in (*verbs.verb_names(), "check", "diff", "history", "hold", "init", "resume", "status", "try"):
         assert re.search(rf"(?m)^  {name} +[A-Z]", said), name
 
 

@@ -112,9 +112,11 @@ def test_what_is_live_is_reported(host: Host) -> None:
     (host.root / "lost+found").mkdir()
     (host.root / "file").write_text("x")
     entry = facts(host)
+    assert set(entry.pop("since")) == {"live"}
     assert not (host.root / ".program").exists()  # it only looked
     expected = {"name": "hello", "version": "1.0", "digest": ONE.digest, "staged": ["1.0", "2.0"]}
-    assert entry == {**expected, "changed": [], "extra": [], "others": [], "strangers": [], "packages": []}
+    nothing: dict[str, Any] = {key: [] for key in ("changed", "extra", "access", "others", "strangers", "packages")}
+    assert entry == {**expected, **nothing, "logged": True}
 
 
 def test_what_is_not_as_released_is_named(host: Host) -> None:
@@ -134,7 +136,7 @@ def test_what_is_not_as_released_is_named(host: Host) -> None:
         pass
     entry = facts(host)
     assert entry["changed"] == ["bin/start", "lib/a", "lib/b", "to-lib"]
-    assert entry["extra"] == ["\\xff", "lib/new", "lib/new/file", "pipe"]
+    assert entry["extra"] == ["\\xff", "lib/__pycache__/x.pyc", "lib/new", "lib/new/file", "pipe"]
 
 
 def test_a_file_that_releases_share_is_reported_for_each_and_does_not_spread(host: Host) -> None:
@@ -145,8 +147,9 @@ def test_a_file_that_releases_share_is_reported_for_each_and_does_not_spread(hos
     assert (host.tree(ONE) / "lib/a").stat().st_ino == (host.tree(two) / "lib/a").stat().st_ino
     (host.tree(two) / "lib/a").write_bytes(b"x")
     entry = facts(host)
+    assert set(entry["others"][0].pop("since")) == {"changed"}
     assert entry["changed"] == ["lib/a"]
-    assert entry["others"] == [{"version": "2.0", "digest": two.digest, "changed": ["lib/a"], "extra": []}]
+    assert entry["others"] == [{"version": "2.0", "digest": two.digest, "changed": ["lib/a"], "extra": [], "access": []}]
     host.stage(three)
     assert (host.tree(three) / "lib/a").read_bytes() == b"a"
     assert [other["version"] for other in facts(host)["others"]] == ["2.0"]
@@ -168,7 +171,8 @@ def test_links_and_files_that_somebody_planted_are_named(host: Host, tmp_path: P
     (home.path / "note.txt").write_text("x")
     (home.path / ".current.new").symlink_to("x")  # what a killed switch leaves
     entry = facts(host)
-    assert entry["extra"] == ["__pycache__", "folder", "lib/__pycache__/n.pyc", "lib/__pycache__/tool", "lib/evil"]
+    inside = [f"lib/__pycache__/{name}" for name in ("m.cpython-311.pyc", "n.pyc", "tool")]
+    assert entry["extra"] == ["__pycache__", "folder", *inside, "lib/evil"]
     assert entry["strangers"] == ["note.txt", f"releases/{ONE.id}/more", "releases/9.9-0123456789ab"]
     assert (entry["changed"], entry["others"], entry["staged"]) == ([], [], ["1.0", "2.0"])
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import DocumentError
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.communication import Channel, Communication
-from hypothesis import given
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.communication import Channel, Communication, plain, without_mentions
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 Write = Callable[..., Path]
@@ -74,3 +74,43 @@ def test_values_are_no_templates_and_have_an_end() -> None:
     hostile = "$sentence {{ lookup('pipe', 'id') }} ${rfc}\x1b[2J\r\nBcc: all"
     assert Communication().message("hold", {"title": hostile}) == "$sentence {{ lookup('pipe', 'id') }} ${rfc} [2J Bcc: all: "
     assert len(Communication().message("hold", {"sentence": "x" * 100_000})) == 4000
+
+
+GAP = "\u200b"
+RINGING = [
+    "@everyone",
+    "@here",
+    "@channel",
+    "@all",
+    "@room",
+    "<!here",
+    "<!channel",
+    "<!everyone",
+    "<!subteam",
+    "<@",
+    "<users/all",
+    "@**all**",
+]
+words = st.lists(
+    st.sampled_from([*RINGING, "@", "<", "!", "every", "one", "HERE>", "@Channel", "a", " ", "$title", "x@y.org", GAP]), max_size=6
+)
+texts = words.map("".join)
+
+
+@given(texts, texts)
+@example("it is @every", "one here")
+@example("<", "!channel>")
+@example("@", "here")
+def test_the_words_of_others_ring_nobody_and_read_the_same(title: str, sentence: str) -> None:
+    for template in ("$title$sentence", "$title: $sentence"):
+        said = Communication(templates={"hold": template}).message("hold", {"title": title, "sentence": sentence})
+        assert not [mention for mention in RINGING if mention in said.lower()]
+        whole = template.replace("$sentence", "\0").replace("$title", plain(title)).replace("\0", plain(sentence))
+        assert said.replace(GAP, "") == whole
+    assert not [mention for mention in RINGING if mention in without_mentions(title).lower()]
+
+
+def test_a_policy_may_ring_everybody_and_an_address_stays_as_it_is() -> None:
+    loud = Communication(templates={"hold": "<!here> @channel: $sentence"})
+    assert loud.message("hold", {"sentence": "ask ann@example.org"}) == "<!here> @channel: ask ann@example.org"
+    assert without_mentions("ann@example.org, 1 < 2") == "ann@example.org, 1 < 2"

@@ -33,6 +33,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.report.html impor
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.model import Report
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import HostState
 
+NAV = ["index.html", "changes.html", "releases.html", "calendar.html", "search/1.html", "search/1.html"]
 EVIL = "</title></text><script>alert(1)</script>\"'><img src=http://evil.example/x>"
 
 
@@ -86,7 +87,7 @@ def stocked(word: str) -> dict[str, Any]:
 def report(word: str = "web", waves: list[dict[str, Any]] | None = None, deployments: int = 1, **more: Any) -> Report:
     """A report as the CMDB's is made, with the same functions for what one page says of another."""
     pages = {f"deployments/{number}": deployment(word, waves, number) for number in range(1, deployments + 1)}
-    hosts = dict(model._host_pages([host(word)]))
+    hosts = dict(model._host_pages([host(word)], {}))
     overview = {
         "generated": "2026-03-01T11:00:00.000Z",
         "attention": [word],
@@ -137,8 +138,8 @@ def test_hostile_names_and_reasons_stay_text() -> None:
 
 def test_the_pages_need_nothing_but_each_other() -> None:
     first, *others = pages(report())
-    assert Page(first).addresses == ["deployments/1.html", "stock/1.html", "hosts/1.html"]
-    assert [Page(text).addresses for text in others] == [["../index.html"]] * 3
+    assert Page(first).addresses == [*NAV, "deployments/1.html", "stock/1.html", "hosts/1.html"]
+    assert [Page(text).addresses for text in others] == [[f"../{page}" for page in NAV]] * 3
     for text in (first, *others):
         assert not {"script", "link", "iframe", "img", "object"} & set(Page(text).tags)
         assert "url(" not in text
@@ -161,7 +162,7 @@ def test_colour_is_never_the_only_sign() -> None:
 
 
 def test_no_cell_leaves_its_column_or_covers_another() -> None:
-    waves = [wave(1, ["a" * 80]), wave(2, [f"h{i}" for i in range(24)]), wave(3, [f"h{i}" for i in range(200)])]
+    waves = [wave(1, ["a" * 120]), wave(2, [f"h{i}" for i in range(24)]), wave(3, [f"h{i}" for i in range(200)])]
     waves.append(wave(4, [f"h{i}" for i in range(10_000)]))
     for index, state in enumerate(STATES):
         waves[3]["results"][f"h{index}"]["state"] = state
@@ -169,12 +170,12 @@ def test_no_cell_leaves_its_column_or_covers_another() -> None:
     boxes = [(cell.x, cell.y) for lane in drawn for cell in lane.cells]
     assert len(set(boxes)) == len(boxes) == 225 + len(STATES)
     assert all(
-        cell.x + cell.width <= 720 and lane.y <= cell.y and cell.y + 22 <= lane.y + lane.height for lane in drawn for cell in lane.cells
+        cell.x + cell.width <= 680 and lane.y <= cell.y and cell.y + 22 <= lane.y + lane.height for lane in drawn for cell in lane.cells
     )
     assert all(left.x + left.width < right.x for left, right in pairwise(drawn[3].cells))
     assert all(below.y >= above.y + above.height for above, below in pairwise(drawn))
     assert drawn[0].cells[0].label.endswith("…")
-    assert drawn[0].cells[0].title.startswith("a" * 80)
+    assert drawn[0].cells[0].title.startswith("a" * 120)
 
 
 def test_the_waves_that_somebody_has_to_look_at_are_drawn_before_all_others() -> None:
@@ -189,7 +190,7 @@ def test_deployments_that_wait_for_somebody_come_first_and_the_others_are_counte
     many.overview["deployments"][0]["state"] = "held"
     many.overview["counts"]["deployments"] = {"completed": 1999, "held": 1}
     text = render_overview(many.overview, many.deployments)
-    assert Page(text).addresses[:3] == ["deployments/1.html", "deployments/3.html", "deployments/2.html"]
+    assert Page(text).addresses[len(NAV) :][:3] == ["deployments/1.html", "deployments/3.html", "deployments/2.html"]
     assert "1 held, 1999 completed; here are all that are open, and the newest of the others" in text
 
 
@@ -215,7 +216,7 @@ def fleet_of_10_000() -> Report:
         for name in each["hosts"]:
             each["results"][name]["detail"] = f"it said no at {name}\n" + "and why\n" * 200
     made = report(waves=waves, deployments=2)
-    hosts = dict(model._host_pages([{**host(), "name": name, "digest": "sha256:" + "0" * 64} for name in names for _twice in range(2)]))
+    hosts = dict(model._host_pages([{**host(), "name": name, "digest": "sha256:" + "0" * 64} for name in names for _twice in range(2)], {}))
     return Report({**made.overview, "hosts": [model._page(name, page) for name, page in hosts.items()]}, made.deployments, hosts)
 
 
@@ -365,8 +366,9 @@ def test_a_page_is_valid_html(name: str) -> None:
 def test_a_page_can_be_found_ones_way_in_by_ear_and_by_keyboard(name: str) -> None:
     """What axe asks for: all in one main landmark, headings in order, tables with headers, and what scrolls can be reached."""
     body = html5lib.parse(PAGES[name](), namespaceHTMLElements=False).find("body")
-    (main,) = body
+    *before, main = body
     assert main.tag == "main"
+    assert [each.tag for each in before] == (["nav"] if name.startswith(("report", "attention", "empty")) else [])
     headings = [int(each.tag[1]) for each in main.iter() if re.fullmatch("h[1-6]", str(each.tag))]
     assert headings[0] == 1
     assert headings.count(1) == 1

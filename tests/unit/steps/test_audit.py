@@ -11,10 +11,12 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.hosts import is_host
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.team_model import shipped_model
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.unit_check import UnitFinding
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.units import Unit, UnitState
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.firmware import FirmwareImage, Minutes
+from ansible_collections.tidegate.release.plugins.plugin_utils.report.audited import NOT_SEEN
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.differences import difference_lines
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit import (
     NotSeen,
@@ -144,6 +146,8 @@ def test_every_difference_says_what_to_do_and_hosts_with_the_same_share_a_line()
     assert many == [f"{', '.join(f'web{number}' for number in range(10))} and 20 more: gone"]
 
 
+NAMES = st.sampled_from([f"web{number}" for number in range(9)])
+RESULTS: list[Any] = [{"releases": []}, {"unreachable": True}, {"failed": True, "msg": "x"}, {"skipped": True}, {"releases": 7}, "?"]
 CIS = [
     {"name": name, "class": kind}
     for name, kind in (("web1", "server"), ("web2", None), ("db1", "server"), ("rack7", "rack"), ("lost1", "server"), ("odd7", "room"))
@@ -169,6 +173,35 @@ def test_every_host_of_cmdb_and_inventory_is_accounted_for_and_the_others_are_co
         ("web1", "uncontrolled"),
         *((host, kind) for host, (kind, _detail) in said.items()),
     }
+
+
+@given(
+    st.dictionaries(NAMES, st.tuples(st.sampled_from(["server", "rack", None]), st.sampled_from(["installed", "retired", "planned"]))),
+    st.sets(NAMES),
+    st.sets(NAMES),
+    st.dictionaries(NAMES, st.none() | st.sampled_from(RESULTS)),
+)
+def test_every_host_is_compared_or_named_with_why_it_was_not(
+    known: dict[str, tuple[str | None, str]], inventory: set[str], installed: set[str], results: dict[str, Any]
+) -> None:
+    model, cis = shipped_model(), [{"name": name, "class": kind, "status": status} for name, (kind, status) in known.items()]
+    audited = account(results, inventory, cis, installed, (), model)
+    hosts = {ci["name"] for ci in cis if is_host(ci, (), model)}
+    assert audited.found.keys() == inventory | hosts | (installed & known.keys())
+    compared = {host for host, found in audited.found.items() if not isinstance(found, NotSeen)}
+    named = [*audited.differences, *compare(audited.found, [], set(), {})]
+    unseen = [one["host"] for one in named if one["kind"] in NOT_SEEN]
+    assert sorted(unseen) == sorted(audited.found.keys() - compared), "each once, and nobody else"
+    assert {host for host, result in results.items() if result == RESULTS[0]} & inventory == compared
+    assert [one["host"] for one in named if one["kind"] == "not_in_cmdb"] == sorted(inventory - hosts)
+    assert {one["host"] for one in named if one["kind"] == "not_in_inventory"} == (hosts | (installed & known.keys())) - inventory
+
+
+def test_a_host_that_is_retired_in_the_cmdb_and_still_in_an_inventory_is_named() -> None:
+    retired = {"name": "web1", "class": "server", "status": "retired"}
+    audited = account({"web1": {"releases": []}}, ["web1"], [retired], (), (), shipped_model())
+    assert [(one["host"], one["kind"]) for one in audited.differences] == [("web1", "not_in_cmdb")]
+    assert "web1 (server, retired) is no host that is in use; correct the CI" in audited.differences[0]["detail"]
 
 
 def test_the_policy_says_which_cis_the_inventory_has_to_have() -> None:
@@ -309,6 +342,23 @@ def test_a_release_of_firmware_is_compared_by_what_the_device_says_and_missed_no
     assert of_devices(SAID) == []  # what the release brought counts, and else what was read before
     assert of_devices({**SAID, "firmware": {"BIOS": ["2.4.0"], "NIC": ["1.0"]}}) == [("web1", "T1", "other_firmware")]
     assert of_devices({**SAID, "firmware": {"BIOS": ["2.5.0"], "NIC": ["1.1"]}}) == [("web1", "T1", "other_firmware")]
+
+
+@pytest.mark.parametrize(
+    ("firmware", "found"),
+    [
+        ({"BIOS": ["2.5.0"], "NIC": ["1.1"]}, {"NIC": "1.1"}),
+        ({"BIOS": ["2.5.0"], "NIC": ["1.1", "1.2"]}, None),  # which of them
+        ({"BIOS": ["2.5.0"]}, None),  # it does not say it any more
+        ({"BIOS": ["2.4.0"], "NIC": ["1.1"]}, None),  # a release on record brought another BIOS
+    ],
+)
+def test_what_a_device_runs_can_become_the_record_unless_a_release_brought_another_or_it_is_not_plain(firmware: Any, found: Any) -> None:
+    (device,) = recorded_devices([MACHINE], [UNIT], [{"ci": "web1", "release": "bios", "digest": DIGEST}], {DIGEST: (BIOS,)})
+    answer = read_device_answer({"device": {**SAID, "firmware": firmware}})
+    assert answer is not None
+    (named,) = compare_devices([device], {"web1": answer}, [UNIT])
+    assert (named["kind"], named["found"]) == ("other_firmware", found)
 
 
 @pytest.mark.parametrize(

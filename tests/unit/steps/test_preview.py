@@ -15,6 +15,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.errors import Not
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout, Together
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.outlook import outlook_lines
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.plan import Reach, RunRequest, plan
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.preview import host_sentence, preview, preview_lines
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import Sources
@@ -35,6 +36,7 @@ def test_it_needs_no_approval_and_says_of_each_host_why(homes: Homes) -> None:
         "  not fewer than 2 waves: the canary and each of the steps (25%, 50%, 100%) end a wave, and 2 values of site come one by one",
         "  wave 1/2: web1: nothing -> 1.0; the canary, the first in order",
         "  wave 2/2: db1: nothing -> 1.0; site ams comes first",
+        *outlook_lines(document),
     ]
     assert host_sentence(document, "db1") == "db1 is in wave 2 of 2, alone: site ams comes first; nothing -> 1.0"
     with pytest.raises(NotFoundError, match="web9 is not in the plan"):
@@ -60,7 +62,7 @@ def test_the_instant_of_the_rfc_is_that_of_the_last_wave(homes: Homes) -> None:
     instant = NOW + timedelta(hours=1)
     document = shown(homes, policy, instant=instant.isoformat())
     assert [wave["instant"] for wave in document["waves"]] == [None, instant.isoformat()]
-    assert list(preview_lines(document))[-1].startswith(f"  wave 2/2, at the instant {instant.isoformat()}: ")
+    assert any(line.startswith(f"  wave 2/2, at the instant {instant.isoformat()}: ") for line in preview_lines(document))
     document = shown(homes, policy, instant=(NOW + timedelta(minutes=1)).isoformat())
     assert any("is before wave 2 can begin" in line for line in document["warnings"])
     with pytest.raises(TidegateError, match=r"is switched host by host; add it to rollout\.together\.releases"):

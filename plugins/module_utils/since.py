@@ -1,0 +1,47 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Since when what an audit finds on a host has been so, as its file system says it.
+
+It is the time at which an entry itself changed (``st_ctime``): whoever copies or unpacks a file, or gives it another date, can set its
+modification time to anything, but not this one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from .release_home import Release, ReleaseHome
+
+
+def of_tree(release: Release, found: Mapping[str, Sequence[str]]) -> dict[str, list[float]]:
+    """By key of ``found``, each with paths in the tree of ``release``: the first and the last moment at which one of these changed.
+
+    A path that is not there has that of the directory that it was in. Keys without a moment are left out.
+    """
+    return _moments(os.fsencode(release.tree), found)
+
+
+def of_home(home: ReleaseHome, found: Mapping[str, Sequence[str]]) -> dict[str, list[float]]:
+    """The same of paths in the home of a release, and as ``live`` the moment at which that became live which is."""
+    return _moments(os.fsencode(home.path), {**found, "live": [home.current.name] if home.current.is_symlink() else []})
+
+
+def _moments(root: bytes, found: Mapping[str, Sequence[str]]) -> dict[str, list[float]]:
+    moments = {key: list(_changes(root, paths)) for key, paths in found.items()}
+    return {key: [min(of_key), max(of_key)] for key, of_key in moments.items() if of_key}
+
+
+def _changes(root: bytes, paths: Iterable[str]) -> Any:
+    for path in paths:
+        parts = [part for part in path.encode(errors="surrogateescape").split(b"/") if part]
+        while True:
+            try:
+                yield os.lstat(os.path.join(root, *parts)).st_ctime
+            except OSError:
+                if parts:
+                    parts.pop()
+                    continue
+            break

@@ -1,0 +1,157 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Figures as a page and as files: a page that needs nothing else, with small drawings whose numbers are text besides."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import TidegateError
+from ..files import write_atomically
+from .figures import FIGURES, LEAST, Amount, Figure, Figures
+from .figures_formats import BRIEF, amount_text, busiest, events_text, figures_document, first_and_last_day, open_metrics
+from .html import generator
+
+with contextlib.suppress(ImportError):
+    import jinja2
+    import markupsafe
+
+PAGE: Mapping[str, str] = {"page": "figures.html", "data": "figures.json"}
+"""What a report has of figures, as its overview leads there."""
+REPORTED = 12
+"""Months that a report looks back."""
+_ROWS = 100  # releases, and teams, on the page
+_BAR, _GAP, _HEIGHT = 8, 2, 32
+
+
+@dataclass(frozen=True)
+class MonthBar:
+    """A month in the drawing of a figure; ``height`` 0 where it comes to nothing, ``title``: what it comes to."""
+
+    x: int
+    height: int
+    title: str
+
+
+@dataclass(frozen=True)
+class Spark:
+    """The drawing of a figure over months; ``label`` says it all in words."""
+
+    width: int
+    height: int
+    bars: tuple[MonthBar, ...]
+    label: str
+
+
+def spark_bars(figure: Figure, amounts: Sequence[Amount], months: Sequence[str]) -> Spark | None:
+    """How a figure went from month to month; ``None`` where there is nothing to be drawn."""
+    if not any(one.value for one in amounts):
+        return None
+    most = max(one.value or 0 for one in amounts)
+    bars = []
+    for place, (month, amount) in enumerate(zip(months, amounts, strict=True)):
+        height = max(2, round((amount.value or 0) / most * _HEIGHT)) if amount.value else 0
+        bars.append(MonthBar(place * (_BAR + _GAP), height, f"{month}: {amount_text(figure, amount)}"))
+    label = f"{figure.title}, {'; '.join(bar.title for bar in bars)}"
+    return Spark(len(bars) * (_BAR + _GAP), _HEIGHT, tuple(bars), label)
+
+
+def render_figures(figures: Figures, *, within: bool = False) -> str:
+    """The page; everything in it is escaped. ``within``: it is one of a report's, and leads to the first."""
+    groups = [("release", busiest(figures.releases)), ("team", busiest(figures.teams))]
+    return (
+        _environment()
+        .get_template("figures.html.j2")
+        .render(
+            figures=figures,
+            days=first_and_last_day(figures),
+            all_figures=FIGURES,
+            brief=BRIEF,
+            groups=[(title, found[:_ROWS], len(found[_ROWS:])) for title, found in groups],
+            least=LEAST,
+            within=within,
+        )
+    )
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    folder = Path(__file__).parent
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.globals |= {
+        "generator": generator(),
+        "style": markupsafe.Markup((folder / "style.css").read_text(encoding="utf-8")),  # noqa: S704 - our own file
+        "amount_text": amount_text,
+        "events_text": events_text,
+        "spark_bars": spark_bars,
+    }
+    return environment
+
+
+def _as_json(figures: Figures) -> str:
+    return json.dumps(figures_document(figures), indent=1, ensure_ascii=False) + "\n"
+
+
+_FILES: Mapping[str, tuple[tuple[bytes, ...], Callable[[Figures], str]]] = {
+    ".html": ((b'<meta name="generator" content="Tidegate ', b"<title>Figures</title>"), render_figures),
+    ".json": ((b'{\n "first_day": ', b'"least_events": '), _as_json),
+    ".prom": ((b"# HELP tidegate_deployment_frequency",), open_metrics),
+}
+"""By suffix of a file, what its beginning has, and what makes it."""
+
+
+def check_figures_file(path: Path) -> None:
+    """Raise :class:`TidegateError` when figures can't be written to a file, by its name, by its directory, or as it is something else."""
+    if path.suffix not in _FILES:
+        raise TidegateError(f"{path} is no name for figures; let it end with {', '.join(_FILES)}")
+    if not path.parent.is_dir():
+        raise TidegateError(f"{path.parent} is no directory, so no figures are written there; make it, or give another file")
+    if path.is_dir():
+        raise TidegateError(f"{path} is a directory; give a file for the figures")
+    try:
+        with path.open("rb") as stream:
+            beginning = stream.read(2048)
+    except OSError:  # it is not there, or nothing can be written there either, which says so
+        return
+    if beginning and not all(mark in beginning for mark in _FILES[path.suffix][0]):
+        raise TidegateError(f"{path} has no figures, and is not overwritten; give another file")
+
+
+def write_figures(figures: Figures, path: Path, *, write: bool) -> list[str]:
+    """Write figures as their file's suffix says, ``.html``, ``.json`` or ``.prom``, unless they are there; return the path if it changes.
+
+    With ``write`` false nothing is written. Raises :class:`TidegateError` as :func:`check_figures_file`, and when it can't be written.
+    """
+    check_figures_file(path)
+    return _write(_FILES[path.suffix][1](figures), path, write=write)
+
+
+def write_figures_pages(figures: Figures, directory: Path, *, write: bool) -> list[str]:
+    """Write the page of a report in its ``directory``, with its data beside it; returns and raises as :func:`write_figures`."""
+    made = {"page": render_figures(figures, within=True), "data": _as_json(figures)}
+    if directory.is_dir():
+        for name in PAGE.values():
+            check_figures_file(directory / name)
+    return [path for kind, name in PAGE.items() for path in _write(made[kind], directory / name, write=write)]
+
+
+def _write(text: str, path: Path, *, write: bool) -> list[str]:
+    content = text.encode("utf-8", "replace")
+    try:
+        if path.is_file() and path.read_bytes() == content:
+            return []
+        if write:
+            write_atomically(path, content)
+    except OSError as error:
+        raise TidegateError(
+            f"the figures can't be written to {path}: {error.strerror}; give a file in a directory that can be written"
+        ) from error
+    return [str(path)]

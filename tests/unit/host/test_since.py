@@ -1,0 +1,38 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A host says since when what is found there is so, and no date that somebody gave a file deceives it."""
+
+from __future__ import annotations
+
+import os
+
+from ansible_collections.tidegate.release.plugins.module_utils.release_facts import release_facts
+from bed import Host, package
+
+
+def test_since_when_files_are_changed_missing_or_foreign_is_what_the_file_system_says(host: Host) -> None:
+    one = package("1.0")
+    host.stage(one)
+    assert host.activate(one, None)["state"] == "active"
+    home = host.root / "hello"
+    tree = home / "current"
+
+    def since() -> dict[str, list[float]]:
+        (entry,) = release_facts(str(host.root))
+        found: dict[str, list[float]] = entry["since"]
+        return found
+
+    live = tree.lstat().st_ctime
+    assert since() == {"live": [live, live]}
+    for path in (tree / "intruder", tree / "other", home / "stranger"):
+        path.write_text("x")
+        os.utime(path, (0, 0))
+    moments = sorted(path.lstat().st_ctime for path in (tree / "intruder", tree / "other"))
+    stranger = (home / "stranger").lstat().st_ctime
+    assert min(moments) > 0
+    assert since() == {"live": [live, live], "extra": moments, "strangers": [stranger, stranger]}
+    missing = next(path for path in tree.rglob("*") if path.is_file() and path.name not in ("intruder", "other"))
+    missing.unlink()
+    folder = missing.parent.stat().st_ctime
+    assert since()["changed"] == [folder, folder]

@@ -1,0 +1,78 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Each difference says since when it is there, what was on record, and which change covers it, as far as the host can say it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.report.differences import difference_lines
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.coverage import Span
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit import NotSeen, compare, read_answer
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit_changes import with_changes
+
+DIGEST, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+AT = NOON.timestamp()
+ENTRY: dict[str, Any] = {"name": "hello", "version": "1.0", "digest": DIGEST, "changed": [], "extra": []}
+ROW = {"ci": "web1", "release": "hello", "version": "0.9", "digest": OTHER}
+
+
+def told(entry: dict[str, Any], *spans: Span, row: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    answer = read_answer({"releases": [entry]})
+    assert not isinstance(answer, NotSeen)
+    recorded = [row or {**ROW, "version": "1.0", "digest": DIGEST}]
+    return with_changes(compare({"web1": answer}, recorded, {DIGEST, OTHER}, {}), spans)
+
+
+def test_a_changed_file_is_told_apart_by_the_change_that_covers_it() -> None:
+    entry = ENTRY | {"changed": ["bin/a", "bin/b"], "since": {"changed": [AT, AT + 60]}}
+    (none,) = told(entry, Span("CHG1", "web1", NOON, NOON), Span("CHG2", "web2", NOON, None))
+    assert (none["since"], none["latest"]) == ("2026-03-01T12:00:00.000Z", "2026-03-01T12:01:00.000Z")
+    assert (none["covered_by"], none["recorded"]) == ([], f"hello 1.0, {DIGEST}")
+    (line,) = difference_lines([none])
+    assert "bin/a, bin/b (since 2026-03-01 12:00 UTC, no RFC covers it); deploy or back out there" in line
+    (covered,) = told(entry, Span("CHG1", "web1", NOON, None))
+    assert covered["covered_by"] == ["CHG1"]
+    assert "(since 2026-03-01 12:00 UTC, covered by CHG1)" in difference_lines([covered])[0]
+
+
+def test_what_is_live_is_there_since_it_became_live() -> None:
+    (other,) = told(ENTRY | {"since": {"live": [AT, AT]}}, row=ROW)
+    assert (other["kind"], other["since"], other["recorded"]) == ("other_version", "2026-03-01T12:00:00.000Z", f"hello 0.9, {OTHER}")
+    (uncontrolled,) = told(ENTRY | {"since": {"live": [AT, AT]}}, row={**ROW, "ci": "web2"})
+    assert (uncontrolled["kind"], uncontrolled["recorded"], uncontrolled["covered_by"]) == ("uncontrolled", "no hello", [])
+
+
+def test_only_what_the_library_holds_could_become_the_record() -> None:
+    (other,) = told(ENTRY, row=ROW)
+    assert other["found"] == {"version": "1.0", "digest": DIGEST}
+    answer = read_answer({"releases": [ENTRY]})
+    assert not isinstance(answer, NotSeen)
+    assert [(one["kind"], one["found"]) for one in compare({"web1": answer}, [ROW], {OTHER}, {})] == [
+        ("other_version", None),
+        ("not_in_dsl", None),
+    ]
+
+
+def test_where_the_host_does_not_say_it_nobody_says_that_no_change_covers_it() -> None:
+    (unknown,) = told(ENTRY | {"extra": ["x"]}, Span("CHG1", "web1", NOON, None))
+    assert (unknown["since"], unknown["covered_by"]) == (None, None)
+    assert "(since" not in difference_lines([unknown])[0]
+
+
+ODD: list[Any] = [
+    *(None, [], {"changed": AT}, {"changed": [AT]}, {"changed": ["x", "y"]}, {"changed": [2, 1]}, {"changed": [0, 1e300]}),
+    *({"live": [-1, 0]}, {"live": [float("nan"), 1]}, {"live": [True, True]}),
+]
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_what_are_no_moments_is_no_answer(odd: Any) -> None:
+    for entry in (ENTRY | {"since": odd}, ENTRY | {"others": [{"version": "2", "changed": [], "extra": [], "since": odd}]}):
+        found = read_answer({"releases": [entry]})
+        assert isinstance(found, NotSeen)
+        assert found.kind == "invalid_answer"
