@@ -18,7 +18,7 @@ import age
 import bars
 import deployments
 import firmware
-import kills
+import firmware_kills
 import library
 import planning
 from hosts import Field, close_field, open_field
@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("--hosts", type=int, help="how many lab hosts, 50 unless given, or machines with a BMC, 200")
     options = parser.parse_args()
     usual = ["age", *ALONE, *SCALED, *ON_HOSTS]
-    known = [*usual, kills.NAME]
+    known = [*usual, firmware_kills.NAME]
     wanted = [name for name in options.only.split(",") if name] or usual
     unknown = {name for name in wanted if name not in known and not name.startswith("age.")}
     if unknown:
@@ -96,9 +96,9 @@ def main() -> None:
             run(name, ALONE[name], findings)
         elif name in SCALED:
             run(name, partial(SCALED[name], options.hosts), findings)
-        elif name == kills.NAME:
+        elif name == firmware_kills.NAME:
             print(f"==> {name}", flush=True)
-            kills.run(options.hosts)
+            firmware_kills.run(options.hosts)
     with_hosts = [name for name in wanted if name in ON_HOSTS]
     if with_hosts and os.geteuid() != 0:
         print(f"{', '.join(with_hosts)}: need root, for lab hosts with a file system of their own")

@@ -29,8 +29,9 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deploymen
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.gate import GateDecision
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.instant_journal import InstantJournal
-from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout, Share
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout, Share, Together
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.slice_journal import SliceJournal
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.slices import STAGING, Meeting, SliceMove
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import HostState
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps import slices
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.gate import decide_wave_gate
@@ -39,7 +40,7 @@ from controllers import RFC, Fault, World
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-EXAMPLES, INTERLEAVINGS = 8, 1000
+EXAMPLES, INTERLEAVINGS, SOME = 8, 1000, 60
 MEMORY = Path("/dev/shm")  # noqa: S108 - a directory that is made there has a name of its own
 PACKAGE = {"name": "hello", "version": "2.0", "digest": "sha256:" + "b" * 64}
 ROLLOUT = Rollout(canary=Share(1), total_budget=Share(0), wave_budget=Share(0), stable=0)
@@ -48,27 +49,62 @@ BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 
 @contextmanager
 def world(
-    url: str, waves: Sequence[Sequence[str]], owners: Sequence[Sequence[str]], seed: int, faults: Sequence[Fault] = ()
+    url: str,
+    waves: Sequence[Sequence[str]],
+    owners: Sequence[Sequence[str]],
+    seed: int,
+    faults: Sequence[Fault] = (),
+    together: Together | None = None,
 ) -> Iterator[World]:
     """A deployment that was planned, and controllers each of which has some of its hosts."""
     with Cmdb.open(url) as cmdb:
         hosts = [host for wave in waves for host in wave]
         cmdb.put_cis([{"name": host, "class": "server"} for host in hosts], "test")
         journal = SliceJournal(cmdb)
-        run = journal.begin(RFC, PACKAGE, waves, ROLLOUT, Holder("deploy", "m0", 100, 1, "boot"), BEGAN)
+        run = journal.begin(RFC, PACKAGE, waves, replace(ROLLOUT, together=together), Holder("deploy", "m0", 100, 1, "boot"), BEGAN)
         journal.release_lease(run, BEGAN)
         yield World(journal, run.deployment, dict(enumerate(owners)), seed, faults)
 
 
-def events(world: World) -> list[tuple[str, str | None, int | None]]:
+def lines(world: World) -> list[Any]:
+    """The journal."""
     j = schema().journal
     with world.journal.cmdb.read() as connection:
-        return [(row.event, row.host, row.wave) for row in connection.execute(j.select().order_by(j.c.seq))]
+        return list(connection.execute(j.select().order_by(j.c.seq)))
+
+
+def events(world: World) -> list[tuple[str, str | None, int | None]]:
+    return [(row.event, row.host, row.wave) for row in lines(world)]
+
+
+def check_decisions(world: World) -> None:
+    """Each gate decides once but for holds, about hosts that have all come to an end, and each instant is set once in a run."""
+    ended = {"active", "failed", "stage_failed"}  # up, or late
+    decided: list[tuple[str, int | None]] = []
+    said: dict[tuple[int, int], set[str]] = {}
+    last: dict[str, str] = {}
+    wave_of = {target.host: target.wave for target in world.journal.targets(world.deployment)}
+    for row in lines(world):
+        if row.host is not None:
+            last[row.host] = row.event
+        elif row.event in ("decided", "staging_decided") and row.data["decision"] != "hold":
+            decided.append((row.event, row.wave))
+        elif row.event in ("fire", "withdrawn"):
+            about = row.wave, row.data["token"]
+            assert about not in said, "an instant was set twice, or withdrawn when it was set"
+            said[about] = set(row.data.get("hosts", ()))
+        elif row.event == "opened":
+            before = {host: last[host] for host, wave in wave_of.items() if wave < row.wave}
+            assert ended.issuperset(before.values()), f"wave {row.wave} was opened before that one was done: {before}"
+    assert len(set(decided)) == len(decided), "a gate was decided twice"
+    for host, token in world.told:
+        assert host in said[wave_of[host], token], f"{host} was told an instant that was withdrawn, or for which it was not armed"
 
 
 def check(world: World) -> None:
     """What must be so, however many controllers there are and whatever becomes of them."""
     assert world.failures == []
+    check_decisions(world)
     seen = events(world)
     opened = [wave for event, _host, wave in seen if event == "opened"]
     assert opened == sorted(set(opened)), "a wave was opened twice, or before the one before it"
@@ -104,12 +140,15 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def new_world(empty: Path, size: tuple[int, int, int, int], faults: Sequence[Fault] = ()) -> Iterator[World]:
-    """A world of its own; what is beside ``empty`` with this process's number, so that statements stay compiled from one to the next."""
+    """A world of its own, whose hosts switch at one instant for every other seed.
+
+    What is beside ``empty`` with this process's number is made anew, so that statements stay compiled from one to the next.
+    """
     path = empty.with_name(f"{os.getpid()}.sqlite")
     for old in empty.parent.glob(f"{path.name}*"):
         old.unlink()
     shutil.copy(empty, path)
-    with world(str(path), *plan(*size), size[3], faults) as found:
+    with world(str(path), *plan(*size), size[3], faults, Together() if size[3] % 2 else None) as found:
         yield found
 
 
@@ -194,14 +233,15 @@ def interleave(empty: Path, seed: int) -> str:
     return ""
 
 
-def test_a_thousand_interleavings() -> None:
+@pytest.mark.parametrize("number", [SOME, pytest.param(INTERLEAVINGS, marks=pytest.mark.thorough)])
+def test_a_thousand_interleavings(number: int) -> None:
     """Each process of the pool goes on with one connection and with statements that are compiled, in memory: a third of the time."""
     with TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
         path = Path(folder) / "empty.sqlite"
         with Cmdb.open(str(path), create=True):
             pass
         with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("fork"), gc.freeze) as pool:
-            said = list(pool.map(partial(interleave, path), range(INTERLEAVINGS), chunksize=10))
+            said = list(pool.map(partial(interleave, path), range(number), chunksize=10))
     assert [wrong for wrong in said if wrong] == []
 
 
@@ -353,6 +393,23 @@ def test_who_has_lost_its_lease_does_not_wait_for_others(bed: Bed) -> None:
     bed.join(OWN[1], "m2")
     with pytest.raises(ConflictError, match=r"another controller has taken|the lease of this controller ended"):
         slices.await_wave(bed.journal, first, 0, slices.Waiting(lambda: bed.now, lambda: ""))
+
+
+def test_who_waits_at_a_gate_keeps_its_lease(bed: Bed) -> None:
+    """Longer than that is; then it decides, as the one that came first."""
+    first, second = bed.join(OWN[0], "m1"), bed.join(OWN[1], "m2")
+    began = bed.now
+
+    def sleep(_seconds: float) -> None:
+        bed.now += timedelta(seconds=30)
+        if bed.now < began + timedelta(minutes=15):
+            bed.journal.renew(second, bed.now)
+        else:
+            bed.journal.came_to(second, Meeting(STAGING), bed.now)
+
+    wait = slices.Waiting(lambda: bed.now, lambda: "", 60, lambda: (bed.now - began) / timedelta(seconds=1), sleep)
+    assert slices.meet(bed.journal, first, Meeting(STAGING), wait).move is SliceMove.DECIDE
+    assert bed.now >= began + timedelta(minutes=15)
 
 
 def test_hosts_that_got_lost_are_looked_at_by_one_slice_after_the_other(bed: Bed) -> None:

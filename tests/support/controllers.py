@@ -19,14 +19,17 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.errors import Con
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.gate import GateDecision
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.instant_journal import InstantJournal
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.slice_journal import SliceJournal
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.slices import STAGING, Meeting, SliceMove
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import DeploymentState, HostState
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.together import Armed
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps import slices
 
 _D, _H = DeploymentState, HostState
 PATIENCE = 300.0
 _WORKS = 8  # how often one that has something to do gets its turn for one that looks whether it still waits
+_LONG = timedelta(minutes=4)
 RFC = "CHG0001"
 
 
@@ -45,10 +48,12 @@ class Fault:
 
 @dataclass
 class Host:
-    """What a host itself knows, and who was there."""
+    """What a host itself knows, and who was there. ``armed``: by whose token; ``told``: it switches by its own clock, at the instant."""
 
     token: int = 0
     visits: list[tuple[str, int]] = field(default_factory=list)
+    armed: int | None = None
+    told: bool = False
 
     def visit(self, what: str, token: int) -> bool:
         """Do something as the holder of a token; a host refuses one that is lower than what it has seen."""
@@ -57,6 +62,17 @@ class Host:
         self.token = token
         self.visits.append((what, token))
         return True
+
+    def arm(self, token: int) -> bool:
+        """Wait for an instant, as nobody has it wait any more."""
+        done = self.visit("arm", token)
+        self.armed, self.told = (token, False) if done else (self.armed, self.told)
+        return done
+
+    def tell(self, token: int) -> bool:
+        """Learn the instant from whoever armed it."""
+        self.told = self.visit("tell", token) and self.armed == token
+        return self.told
 
 
 class World:
@@ -69,6 +85,8 @@ class World:
         self.hosts = {target.host: Host() for target in journal.targets(deployment)}
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
         self.pause = 40.0 if faults else 5.0  # seconds that go by while a controller waits between two looks
+        self.together = journal.deployment(deployment).rollout.together is not None
+        self.told: list[tuple[str, int]] = []  # which hosts were told an instant, and by which token the deployment was shared
         self.bad_waves: set[int] = set()
         self.last: list[int] = []
         self.failures: list[str] = []
@@ -76,12 +94,13 @@ class World:
         self.waiting: set[int] = set()
         self._turns: dict[int, threading.Semaphore] = {}
         self._asleep: dict[int, datetime] = {}
+        self._had: dict[int, datetime] = {}  # when each had its last turn
         self._back = threading.Semaphore(0)
 
     def run(self, launch: str = "") -> None:
         """Let all controllers run to their ends; ``launch`` tells those of one launch from those of another."""
         self._turns = {number: threading.Semaphore(0) for number in self.own}
-        self.ended, self.waiting = {}, set()
+        self.ended, self.waiting, self._had = {}, set(), {}
         threads = [threading.Thread(target=self._controller, args=(number, launch), daemon=True) for number in self.own]
         for thread in threads:
             thread.start()
@@ -93,8 +112,13 @@ class World:
             if not able:
                 self.now = min(self._asleep[number] for number in waiting)
                 continue
+            # Where nothing is made to fail, nobody's lease ends because it had no turn while others let time go by.
+            late = [number for number in able if not self.faults and self.now - self._had.setdefault(number, self.now) > _LONG]
+            able = late or able
             weights = [1 if number in self.waiting else _WORKS for number in able]
-            self._turns[self.random.choices(able, weights)[0]].release()
+            number = self.random.choices(able, weights)[0]
+            self._had[number] = self.now
+            self._turns[number].release()
             self._back.acquire()
         else:
             self.failures.append(f"the controllers {sorted(set(self._turns) - set(self.ended))} wait for ever")
@@ -130,7 +154,7 @@ class Controller:
 
     def __init__(self, world: World, number: int, launch: str) -> None:
         self.world, self.number, self.steps = world, number, 0
-        self.journal = world.journal
+        self.journal, self.instants = world.journal, InstantJournal(world.journal.cmdb)
         self.holder = Holder("deploy", f"m{number}", 100 + number, 1, f"{launch}boot")
         self.wait = slices.Waiting(self.now, lambda: "", PATIENCE, self._monotonic, self._sleep)
 
@@ -169,14 +193,72 @@ class Controller:
                 self.journal.staged(run, host, None, self.now())
         if not self._gate(run, STAGING):
             return
-        for batch in self.journal.batches(RFC, "activate", self.holder):
+        for batch in self.journal.batches(RFC, "activate-together" if self.world.together else "activate", self.holder):
             number = self._wave(batch[0])
-            for step in (self._activate, self._confirm):
+            if self.world.together:
+                self._at_one_instant(run, batch, number)
+            for step in (self._confirm,) if self.world.together else (self._activate, self._confirm):
                 for host in batch:
                     with contextlib.suppress(StateError):
                         step(run, host, number)
             if not self._gate(run, number):
                 return
+
+    def _at_one_instant(self, run: Run, batch: Sequence[str], number: int) -> None:
+        """Arm, set the instant, tell it and collect, each on all hosts."""
+        for host in batch:
+            with contextlib.suppress(StateError):
+                self._arm(run, host, number)
+        if slices.meet_for_instant(self.journal, run, number, self.wait, lambda: self.instants.word(run, number) is not None):
+            with contextlib.suppress(StateError, ConflictError):
+                self._set_instant(run, number)
+        for step in (self._tell, self._collect):
+            for host in batch:
+                with contextlib.suppress(StateError):
+                    step(run, host, number)
+
+    def _arm(self, run: Run, host: str, number: int) -> None:
+        target = self.instants.arming(run, host, self.now())
+        word = self.instants.word(run, number)
+        if word is not None and word.at is None:
+            return
+        if target.state in (_H.ACTIVATING, _H.STARTED, _H.LOST, _H.ACTIVE):
+            self._collect(run, host, number)
+            if self.journal.target(run, host).state is not _H.FAILED:
+                return
+        if self.world.hosts[host].arm(run.token):
+            self.instants.armed(run, host, Armed(0.0, 0.05, 0.1), self.now())
+
+    def _set_instant(self, run: Run, number: int) -> None:
+        if self.instants.word(run, number) is not None:
+            return
+        now = self.now()
+        wave = {target.host: target.state for target in self.journal.targets(run.deployment) if target.wave == number}
+        armed = self.instants.armed_hosts(run, number, now)
+        if armed and all(host in armed or wave[host] in (_H.STARTED, _H.ACTIVE, _H.STAGE_FAILED) for host in wave):
+            self.instants.fire(run, number, self.now() + timedelta(seconds=3), armed, self.now())
+        else:
+            self.instants.withdrawn(run, number, "the quorum", self.now())
+
+    def _tell(self, run: Run, host: str, number: int) -> None:
+        word, target = self.instants.word(run, number), self.journal.target(run, host)
+        due = target.state not in (_H.ACTIVATING, _H.STARTED, _H.LOST, _H.ACTIVE)
+        if word is None or word.at is None or host not in word.hosts or not due:
+            return
+        self.journal.activating(run, host, self.now())
+        self.world.told.append((host, run.shared))
+        if not self.world.hosts[host].tell(run.token):
+            self.journal.activated(run, host, _H.LOST, "", self.now())
+
+    def _collect(self, run: Run, host: str, number: int) -> None:
+        """Find out what a host has done, which was told an instant or not, or has the release from an earlier one."""
+        target, itself = self.journal.target(run, host), self.world.hosts[host]
+        if target.state not in (_H.ACTIVATING, _H.STARTED, _H.LOST, _H.ACTIVE):
+            return
+        self.journal.activating(run, host, self.now())
+        done = itself.visit("activate" if itself.told else "look", run.token)
+        state = _H.LOST if not done else _H.FAILED if number in self.world.bad_waves or not itself.told else _H.STARTED
+        self.journal.activated(run, host, state, "", self.now())
 
     def _activate(self, run: Run, host: str, number: int) -> None:
         target = self.journal.activating(run, host, self.now())
@@ -205,8 +287,9 @@ class Controller:
             self.journal.decide_staging(run, GateDecision("hold" if undone else "proceed", "staging"), self.now())
             return
         wave = [target.state for target in targets if target.wave == number and target.state is not _H.STAGE_FAILED]
+        word = self.instants.word(run, number)
         good = all(state is _H.ACTIVE for state in wave)
-        bad = _H.FAILED in wave
+        bad = _H.FAILED in wave and not (word is not None and word.at is None)
         self.journal.decide_wave(run, number, GateDecision("proceed" if good else "back_out" if bad else "hold", "wave"), self.now())
 
     def _wave(self, host: str) -> int:

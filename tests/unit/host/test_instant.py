@@ -177,8 +177,8 @@ def test_who_is_not_confirmed_goes_back_when_its_time_after_the_instant_is_over(
     """Which is the same moment on all hosts, whenever each has got ready: here before that time was over once since then."""
     armed.confirm_within = 1
     armed.arm(TWO, ONE)
-    at = time.time() + 2
-    armed.tell(at)
+    tell(armed, 2)
+    at = float(json.loads(armed.home.instant.read_text())["at"])
     assert armed.collect(TWO, ONE)["state"] == "started"
     wait_until(lambda: armed.live == "1.0" and not beside.alive(armed.home.guard))
     (went,) = [datetime.fromisoformat(event["at"]).timestamp() for event in armed.log if event["event"] == "failed"]
