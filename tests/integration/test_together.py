@@ -245,7 +245,8 @@ def test_a_controller_that_dies_when_hosts_have_switched_needs_no_other_instant(
     assert written(running, number, "fire") == [""]
 
 
-@pytest.mark.parametrize(("number", "until"), [(7623, "told"), pytest.param(7624, "switching", marks=pytest.mark.thorough)])
+@pytest.mark.thorough
+@pytest.mark.parametrize(("number", "until"), [(7623, "told"), (7624, "switching")])
 def test_a_line_cut_behind_the_word_keeps_no_host_from_its_switch(running: Fleet, number: int, until: str) -> None:
     """Before the instant, and while it starts: it is lost until it is asked what it runs."""
     running.write_policy(rollout={**ROLLOUT, "together": {**TOGETHER, "lead_seconds": 20}})
@@ -269,6 +270,7 @@ def test_a_line_cut_behind_the_word_keeps_no_host_from_its_switch(running: Fleet
     assert written(running, number, "fire") == [""]
 
 
+@pytest.mark.thorough
 def test_a_host_that_the_quorum_does_without_comes_in_late(running: Fleet) -> None:
     running.write_policy(rollout={**ROLLOUT, "together": {**TOGETHER, "quorum": "60%"}})
     rfc, before = prepare(running, 7625), running.served()

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.tidegate.release.plugins.module_utils.lab.hosts import CONNECTING
 from ansible_collections.tidegate.release.plugins.module_utils.redaction import Redactor
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.clearance import Clearance
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
@@ -157,6 +158,7 @@ def test_the_inventory_is_the_labs_whatever_the_live_one_computes(bed: Bed) -> N
         "plugin": "tidegate.release.cmdb",
         "cmdb": str(scene.cmdb),
         "query": '[?contains(`["web1-example"]`, name)]',
+        "connection_variables": list(CONNECTING),
         "strict": False,
         "compose": {"tidegate_settings": "{'address': ansible_host}"},
         "keyed_groups": [{"key": "tidegate_ci.site", "prefix": "site"}],
