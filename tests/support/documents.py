@@ -72,6 +72,7 @@ _LOADED = Rfc(
 )
 # Every rule that can make a policy stricter, each by itself.
 STRICT: dict[str, dict[str, Any]] = {
+    "audit": {"audit": {"copies": ["/opt"]}},
     "approvals": {"approvals": {"standard": {"signer": 1}}},
     "separate": {"separate": ["requester", "builder", "approver"]},
     "documentation": {"documentation": {"minor": ["nothing*"]}},
