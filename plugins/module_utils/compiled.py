@@ -69,7 +69,8 @@ def main() -> None:
         except Exception:  # whatever it is, nobody compiled it from this source
             good = False
         if good:
-            print(number, flush=True)
+            sys.stdout.write(f"{number}\n")
+            sys.stdout.flush()
 
 
 if __name__ == "__main__":

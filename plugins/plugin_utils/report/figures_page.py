@@ -52,7 +52,7 @@ def spark_bars(figure: Figure, amounts: Sequence[Amount], months: Sequence[str])
     for place, (month, amount) in enumerate(zip(months, amounts, strict=True)):
         height = max(2, round((amount.value or 0) / most * _HEIGHT)) if amount.value else 0
         bars.append(MonthBar(place * (_BAR + _GAP), height, f"{month}: {amount_text(figure, amount)}"))
-    label = f"{figure.title}, {'; '.join(bar.title for bar in bars)}"
+    label = f"{figure.title}, {'; '.join(one.title for one in bars)}"
     return Spark(len(bars) * (_BAR + _GAP), _HEIGHT, tuple(bars), label)
 
 

@@ -251,8 +251,8 @@ def _course(deployment: Mapping[str, Any], change: Mapping[str, Any]) -> Time | 
 
 
 def _bars(axis: Axis, start: str | None, end: str | None, kind: str) -> tuple[tuple[Stretch, str], ...]:
-    bar = axis.bar(start, end)
-    return ((bar, kind),) if bar else ()
+    found = axis.stretch(start, end)
+    return ((found, kind),) if found else ()
 
 
 def _ahead(page: Mapping[str, Any]) -> Time | None:

@@ -38,7 +38,7 @@ class Axis:
         at = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
         return round(min(100.0, max(0.0, 100 * (at - self.start) / (self.end - self.start))), 2)
 
-    def bar(self, start: str | None, end: str | None) -> Stretch | None:
+    def stretch(self, start: str | None, end: str | None) -> Stretch | None:
         """Where that is from ``start`` to ``end``, ``None`` for as far as the axis goes; nothing for what has not begun."""
         if start is None:
             return None

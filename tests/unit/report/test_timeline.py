@@ -19,10 +19,10 @@ MOMENTS = st.integers(-5000, 5000).map(lambda seconds: (START + timedelta(second
 def test_a_bar_is_where_it_was() -> None:
     axis = Axis.over(["2026-03-01T10:00:00Z", None, "2026-03-01T14:00:00Z"])
     assert axis is not None
-    assert axis.bar("2026-03-01T11:00:00Z", "2026-03-01T13:00:00Z") == Stretch(25.0, 50.0)
-    assert axis.bar("2026-03-01T13:00:00+00:00", None) == Stretch(75.0, 25.0)
-    assert axis.bar(None, "2026-03-01T13:00:00Z") is None
-    assert axis.bar("2026-03-01T14:00:00Z", "2026-03-01T14:00:00Z") == Stretch(99.0, 1.0)
+    assert axis.stretch("2026-03-01T11:00:00Z", "2026-03-01T13:00:00Z") == Stretch(25.0, 50.0)
+    assert axis.stretch("2026-03-01T13:00:00+00:00", None) == Stretch(75.0, 25.0)
+    assert axis.stretch(None, "2026-03-01T13:00:00Z") is None
+    assert axis.stretch("2026-03-01T14:00:00Z", "2026-03-01T14:00:00Z") == Stretch(99.0, 1.0)
 
 
 def test_without_a_moment_there_is_no_axis() -> None:
@@ -33,7 +33,7 @@ def test_without_a_moment_there_is_no_axis() -> None:
 def test_no_bar_leaves_the_axis(over: list[str], first: str, second: str) -> None:
     axis = Axis.over(over)
     assert axis is not None
-    bar = axis.bar(min(first, second), max(first, second))
+    bar = axis.stretch(min(first, second), max(first, second))
     assert bar is not None
     assert bar.left >= 0
     assert bar.width >= 1
