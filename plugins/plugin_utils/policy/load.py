@@ -233,8 +233,9 @@ def _together(described: Mapping[str, Any] | None) -> Together | None:
     own: dict[str, Any] = {**described}
     if "quorum" in own:
         own["quorum"] = _share(own["quorum"])
-    if "releases" in own:
-        own["releases"] = tuple(own["releases"])
+    for name in ("releases", "types"):
+        if name in own:
+            own[name] = tuple(own[name])
     return Together(**own)
 
 

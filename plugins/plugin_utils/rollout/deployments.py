@@ -184,8 +184,10 @@ def rollout_from_dict(data: Mapping[str, Any]) -> Rollout:
     shares = {name: Share(**data[name]) for name in ("canary", "wave_budget", "total_budget")}
     constraints = _constraints(data["constraints"]) if "constraints" in data else Constraints()  # which older ones have not
     bakes = {name: Bake.from_dict(data[name]) for name in ("bake", "canary_bake", "support_exit") if data.get(name)}
-    found = data.get("together")
-    together = Together(**{**found, "releases": tuple(found["releases"]), "quorum": Share(**found["quorum"])}) if found else None
+    found, together = data.get("together"), None
+    if found:
+        lists = {name: tuple(found[name]) for name in ("releases", "types") if name in found}  # older ones have no types
+        together = Together(**{**found, **lists, "quorum": Share(**found["quorum"])})
     own = {"steps": tuple(data["steps"]), "constraints": constraints, "together": together}
     return Rollout(**{**data, **shares, **own, **bakes})
 

@@ -78,6 +78,8 @@ class Together:
 
     releases: tuple[str, ...] = ("*",)
     """Names of releases for which that holds, or patterns of them."""
+    types: tuple[str, ...] = ()
+    """The types of RFCs for which it holds; all when there are none."""
     quorum: Share = Share(100, percent=True)
     """How many hosts of a wave have to be armed, or nobody of it is switched."""
     skew_milliseconds: int = 250

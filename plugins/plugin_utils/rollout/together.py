@@ -19,28 +19,32 @@ _TOLD = 1.0  # seconds in which as many hosts are told the instant as are told a
 _TRIPS = 6  # of half a round trip, that telling takes at most
 
 
-def for_release(rollout: Rollout, release: str) -> Rollout:
-    """The rollout of one release: those that the policy's ``together`` does not name are switched each on its own."""
+def for_change(rollout: Rollout, release: str, kind: str) -> Rollout:
+    """The rollout of one change: hosts are switched each on its own unless the policy's ``together`` names its ``release`` and its
+    ``kind``, the type of the RFC."""
     together = rollout.together
-    named = together is not None and any(fnmatchcase(release, pattern) for pattern in together.releases)
-    return rollout if named or together is None else replace(rollout, together=None)
+    if together is None:
+        return rollout
+    named = any(fnmatchcase(release, pattern) for pattern in together.releases) and (not together.types or kind in together.types)
+    return rollout if named else replace(rollout, together=None)
 
 
 def instant_fault(config: Mapping[str, Any], rollout: Rollout, instant: datetime | None) -> str:
-    """That the hosts of a release can't be switched at the ``instant`` of its RFC, as a sentence; empty when they can. ``config`` as for
-    :func:`together_fault`."""
-    if instant is None or for_release(rollout, str(config.get("name", ""))).together is not None:
+    """That the hosts of a release can't be switched at the ``instant`` of its RFC, as a sentence; empty when they can. ``config`` and
+    ``rollout`` as for :func:`together_fault`."""
+    if instant is None or rollout.together is not None:
         return ""
     return (
         f"the RFC names {instant.isoformat()} as the instant at which hosts switch, and {config.get('name')} is switched host by host; add "
-        "it to rollout.together.releases in the policy, or leave instant out of the RFC"
+        "it to rollout.together.releases in the policy, and its type to types where there are any, or leave instant out of the RFC"
     )
 
 
 def together_fault(config: Mapping[str, Any], rollout: Rollout) -> str:
-    """That a release can't be switched at one instant, as a sentence; empty when it can, or need not. ``config``: that of its package."""
+    """That a release can't be switched at one instant, as a sentence; empty when it can, or need not. ``config``: that of its package;
+    ``rollout``: that of the change, see :func:`for_change`."""
     found = [words for key, words in _BRINGS.items() if key in config]
-    if for_release(rollout, str(config.get("name", ""))).together is None or not found:
+    if rollout.together is None or not found:
         return ""
     return (
         f"{config['name']} {config['version']} brings {found[0]}, which takes as long as it takes, so its hosts can't be switched at one "

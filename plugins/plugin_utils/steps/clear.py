@@ -45,7 +45,7 @@ from ..rollout.guard import confirm_fault, confirm_remark
 from ..rollout.instant_journal import InstantJournal
 from ..rollout.planner import Plan, plan_waves
 from ..rollout.states import LATE
-from ..rollout.together import for_release, instant_fault, quorum_fault, together_fault
+from ..rollout.together import for_change, instant_fault, quorum_fault, together_fault
 from .sources import (
     Once,
     Sources,
@@ -455,7 +455,7 @@ def _planned(
     if not cis:
         return None, (), None
     plan = _plan_of(cmdb, rfc, cis, replace(facts.policy, rollout=rollout), facts)
-    if fault := quorum_fault(for_release(rollout, rfc.release), [len(wave) for wave in plan.waves]):
+    if fault := quorum_fault(for_change(rollout, rfc.release, rfc.type), [len(wave) for wave in plan.waves]):
         raise TidegateError(fault)
     return plan, plan.waves, rfc.instant
 
@@ -476,7 +476,8 @@ def _instant_to_come(cmdb: Cmdb, rfc: Rfc, facts: Facts) -> datetime | None:
 
 def _plan_of(cmdb: Cmdb, rfc: Rfc, cis: Sequence[Mapping[str, Any]], policy: Policy, facts: Facts) -> Plan:
     """The plan for the CIs under a policy's rollout; raises :class:`TidegateError` with everything that can't be kept."""
-    rollout, config = policy.rollout, facts.package.manifest if facts.package else {}
+    rollout = for_change(policy.rollout, rfc.release, rfc.type)
+    config = facts.package.manifest if facts.package else {}
     neighbours, named = Neighbours(), rollout.constraints.canary_hosts
     if isinstance(named, tuple) and named:
         neighbours = Neighbours(written_off=cmdb.write_offs(named).keys())

@@ -34,7 +34,7 @@ from ..rollout.journal import Journal
 from ..rollout.options import Rollout
 from ..rollout.slices import SEVERAL, slice_fault
 from ..rollout.states import DeploymentState, HostState, WaveState
-from ..rollout.together import for_release
+from ..rollout.together import for_change
 from .clear import Clearing, clear, refusal, without
 from .conclude import catch_up
 from .late import joined_since
@@ -194,7 +194,7 @@ class _Cleared:
         """The policy's rollout, with what the release says itself: how long it has to stay healthy, its role, whether it has a payload;
         and how long spares may be behind it."""
         own = {"level_days": self.policy.spares.level_days, **(asdict(self.clearing.own) if self.clearing.own else {})}
-        rollout = for_release(self.policy.rollout, self.rfc.release)
+        rollout = for_change(self.policy.rollout, self.rfc.release, self.rfc.type)
         return replace(rollout, **{name: value for name, value in own.items() if value is not None})
 
     def register(self, connection: sa.Connection, now: datetime) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +17,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.together 
     Armed,
     clock_fault,
     decide_instant,
-    for_release,
+    for_change,
     instant_fault,
     quorum_fault,
     together_fault,
@@ -65,12 +66,16 @@ def test_a_clock_that_may_be_further_off_is_refused(offset: float, bound: float,
     assert well or "250 ms are allowed; synchronise it" in fault
 
 
-def test_it_holds_for_the_releases_that_are_named() -> None:
+def test_it_holds_for_the_releases_and_the_types_of_change_that_are_named() -> None:
     rollout = Rollout(together=Together(releases=("web-*", "hello")))
-    assert for_release(rollout, "hello") is rollout
-    assert for_release(rollout, "web-shop").together
-    assert for_release(rollout, "db").together is None
-    assert for_release(Rollout(), "db").together is None
+    assert for_change(rollout, "hello", "normal") is rollout
+    assert for_change(rollout, "web-shop", "normal").together
+    assert for_change(rollout, "db", "normal").together is None
+    assert for_change(Rollout(), "db", "normal").together is None
+    by_type = replace(rollout, together=Together(releases=("web-*",), types=("normal", "standard")))
+    assert for_change(by_type, "web-shop", "normal") is by_type
+    assert for_change(by_type, "web-shop", "emergency").together is None
+    assert for_change(by_type, "db", "normal").together is None
 
 
 @pytest.mark.parametrize(
@@ -96,7 +101,8 @@ def test_an_instant_is_named_for_what_is_switched_at_one() -> None:
     at = datetime(2027, 3, 1, 22, tzinfo=UTC)
     assert instant_fault(CONFIG, Rollout(together=Together()), at) == ""
     assert instant_fault(CONFIG, Rollout(), None) == ""
-    for rollout in (Rollout(), Rollout(together=Together(releases=("web",)))):
+    for together in (None, Together(releases=("web",)), Together(types=("emergency",))):
+        rollout = for_change(Rollout(together=together), "hello", "normal")
         assert "is switched host by host; add it to rollout.together.releases" in instant_fault(CONFIG, rollout, at)
 
 
@@ -107,10 +113,13 @@ def test_what_takes_as_long_as_it_takes_is_switched_at_no_instant(kind: str) -> 
         {**CONFIG, kind: {}}, rollout
     )
     assert together_fault(CONFIG, rollout) == together_fault({**CONFIG, kind: {}}, Rollout()) == ""
-    assert together_fault({**CONFIG, kind: {}}, Rollout(together=Together(releases=("web",)))) == ""
+    assert together_fault({**CONFIG, kind: {}}, for_change(Rollout(together=Together(releases=("web",))), "hello", "normal")) == ""
 
 
 def test_the_journal_reads_what_it_was_given() -> None:
-    rollout = Rollout(together=Together(("web",), Share(2), 100, 20))
-    assert rollout_from_dict(rollout_to_dict(rollout)) == rollout
+    rollout = Rollout(together=Together(("web",), ("normal",), Share(2), 100, 20))
+    written = rollout_to_dict(rollout)
+    assert rollout_from_dict(json.loads(json.dumps(written))) == rollout
+    del written["together"]["types"]  # as those that were begun before there were any
+    assert rollout_from_dict(written) == replace(rollout, together=Together(("web",), (), Share(2), 100, 20))
     assert rollout_from_dict(rollout_to_dict(Rollout())) == Rollout()
