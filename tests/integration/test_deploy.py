@@ -85,7 +85,7 @@ def test_install_upgrade_and_back_out(fleet: Fleet) -> None:
     assert audit.returncode == 0, audit.stdout
     assert "3 of 3 hosts were compared with the CMDB and the DSL: each runs what the CMDB says and the DSL holds" in audit.stdout
     (noted,) = fleet.rows("select data from history where event = 'audited'")
-    assert json.loads(noted[0]) == {"compared": 3, "hosts": 3, "count": 0, "differences": []}
+    assert json.loads(noted[0]) == {"compared": 3, "hosts": 3, "count": 0, "severity": "clean", "differences": []}
 
     before = fleet.rows("select count(*) from history"), fleet.rows("select count(*) from deployment")
     rfc = fleet.rfc("CHG0004", "1.3", fleet.archive("1.3"))
