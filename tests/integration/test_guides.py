@@ -48,7 +48,7 @@ from bmc import serve as serve_bmc
 from documents import example_rfc, write_document
 from fleet import Fleet
 from registry import make_certificate, serve
-from systemd_host import boot, sweep
+from systemd_host import systemd_fleet
 
 GUIDES = Path(__file__).resolve().parents[2] / "docs" / "guides"
 _BLOCK = re.compile(r"^(?P<before>[^\n]*)\n\n?```(?P<info>[^\n]*)\n(?P<code>.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -83,17 +83,8 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="isolated lab hosts ne
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """Two hosts on which systemd runs; ``web1`` and ``web2``."""
-    fleet = Fleet(tmp_path_factory.mktemp("guides"), count=2)
-    groups = []
-    try:
-        fleet.up()
-        groups = [boot(fleet, host) for host in fleet.hosts]
+    with systemd_fleet(tmp_path_factory.mktemp("guides")) as fleet:
         yield fleet
-    finally:
-        fleet.down()
-        for group in groups:
-            sweep(group)
 
 
 class Reader:

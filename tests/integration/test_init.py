@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from ansible_collections.tidegate.release.plugins.module_utils.lab.hosts import Lab
 from fleet import FIRST, Fleet
-from systemd_host import boot, sweep
+from systemd_host import systemd_fleet
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "guides" / "first-release.md").read_text()
 _BLOCK = re.compile(r"^(?P<before>[^\n]*)\n\n?```(?P<info>[^\n]*)\n(?P<code>.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -139,17 +139,8 @@ def test_the_page_leads_from_nothing_to_own_software_that_is_live_and_on(newcome
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """Two hosts on which systemd runs."""
-    fleet = Fleet(tmp_path_factory.mktemp("init"), count=2)
-    groups = []
-    try:
-        fleet.up()
-        groups = [boot(fleet, host) for host in fleet.hosts]
+    with systemd_fleet(tmp_path_factory.mktemp("init")) as fleet:
         yield fleet
-    finally:
-        fleet.down()
-        for group in groups:
-            sweep(group)
 
 
 def begin_container(fleet: Fleet, newcomer: Newcomer) -> None:

@@ -10,10 +10,13 @@ left out.
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import subprocess
 import time
 import uuid
+from collections.abc import Iterator
+from pathlib import Path
 
 from fleet import Fleet
 
@@ -70,3 +73,18 @@ def boot(fleet: Fleet, host: str) -> str:
 def sweep(group: str) -> None:
     """Take away the cgroup of a systemd whose host is down."""
     subprocess.run(["unshare", "-m", "sh", "-c", _SWEEP, "sh", group], check=True)
+
+
+@contextlib.contextmanager
+def systemd_fleet(path: Path) -> Iterator[Fleet]:
+    """Two hosts on which systemd runs, ``web1`` and ``web2``."""
+    fleet = Fleet(path, count=2)
+    groups = []
+    try:
+        fleet.up()
+        groups = [boot(fleet, host) for host in fleet.hosts]
+        yield fleet
+    finally:
+        fleet.down()
+        for group in groups:
+            sweep(group)
