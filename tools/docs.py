@@ -15,6 +15,7 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 import yaml
@@ -129,7 +130,7 @@ def _columns(places: set[str]) -> Iterator[str]:
         if patterns == ("verbs/*",):
             yield from (f"verbs/{verb}" for verb in read_verbs())
         for pattern in patterns:
-            found = sorted(place for place in rest if PurePosixPath(place).match(pattern) and (pattern != "*" or place.count("/") == 0))
+            found = sorted(place for place in rest if fnmatchcase(place, pattern) and (pattern != "*" or "/" not in place))
             yield from found
             rest -= set(found)
         yield from ("reference/index",) if caption == "Reference" else ()
