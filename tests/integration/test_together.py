@@ -437,13 +437,13 @@ def reboot(fleet: Fleet, host: str) -> None:
 
 
 def test_a_host_that_reboots_is_late_before_its_switch_and_stays_on_what_it_runs_behind_it(running: Fleet) -> None:
-    """web2 does between arming and the word, web3 between the word and the instant, which ends the line over which it is asked what it did,
-    and web1 before it is confirmed."""
+    """web2 does between arming and the word, web3 between the word and the instant, and web1 before it is confirmed. web3 is lost when that
+    ends the line over which it is asked what it did, and else says that it did not switch."""
     hooks = {"prepare": {"command": ["bin/prepare"], "timeout": 30}, "stop": QUICK["hooks"]["stop"]}
     scripts = {"prepare": SLOW_ON_WEB1}
     rfc = prepare(running, 7614, scripts, hooks=hooks, health=[{"name": "is there", "command": ["true"], "timeout": 5}])
     together = {**TOGETHER, "lead_seconds": 20}
-    running.write_policy(rollout={**ROLLOUT, "budget": {"wave": 2, "total": 2}, "stable": 15, "confirm_minutes": 2, "together": together})
+    running.write_policy(rollout={**ROLLOUT, "stable": 15, "confirm_minutes": 2, "together": together})
     home = "/opt/tidegate/hello"
     before = dict.fromkeys(running.hosts, running.run_on("web1", f"readlink {home}/current"))
     with futures.ThreadPoolExecutor(1) as pool:
@@ -457,7 +457,8 @@ def test_a_host_that_reboots_is_late_before_its_switch_and_stays_on_what_it_runs
         reboot(running, "web1")
         said = deploy.result()
     assert "it did not switch at the instant: it is not armed any more" in said
-    assert running.host_states("CHG7614") == {"web1": "active", "web2": "failed", "web3": "lost"}
+    states = running.host_states("CHG7614")
+    assert states in [{"web1": "active", "web2": "failed", "web3": web3} for web3 in ("lost", "failed")]
     assert running.state("CHG7614") == "held"
     live = {host: running.run_on(host, f"readlink {home}/current") for host in running.hosts}
     assert live == {**before, "web1": live["web1"]}
