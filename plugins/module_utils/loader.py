@@ -51,7 +51,8 @@ class _Modules:
     def exec_module(self, module: ModuleType) -> None:
         """Run a module's code."""
         name = module.__name__.partition(".")[2]
-        code = marshal.loads(self.compiled[name]) if name in self.compiled else self.compile(name)  # noqa: S302 - this user's own
+        # It is needed once, and who waits for an instant keeps all that is in memory then.
+        code = marshal.loads(self.compiled.pop(name)) if name in self.compiled else self.compile(name)  # noqa: S302 - this user's own
         exec(code, module.__dict__)  # noqa: S102 - what loaders of modules do
 
     def compile(self, name: str) -> CodeType:

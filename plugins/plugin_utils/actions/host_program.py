@@ -52,7 +52,8 @@ except (OSError, zlib.error): program = b""
 if hashlib.sha256(program).hexdigest() == digest:
     names = {"__name__": "tidegate_host_program"}
     exec(compile(program, "<tidegate>", "exec"), names)
-    names["start"](given.read(int(length)), given, mark, folder if keep == b"1" else "", digest, program if size != b"0" else b"")
+    if size == b"0": program = b""
+    names["start"](given.read(int(length)), given, mark, folder if keep == b"1" else "", digest, program)
 else:
     while given.read(1 << 20): pass
     os.write(1, b"\n" + mark + b"{}\n")
