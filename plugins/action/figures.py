@@ -15,7 +15,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.figures_facts import read_figures
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.figures_formats import figures_document, figures_lines
-from ansible_collections.tidegate.release.plugins.plugin_utils.report.figures_page import check_figures_file, write_figures
+from ansible_collections.tidegate.release.plugins.plugin_utils.report.figures_page import FIGURES_FILE
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting
 
 _MOST = 120  # months
@@ -32,11 +32,11 @@ class ActionModule(TidegateAction):
         if not 1 <= months <= _MOST:
             raise TidegateError(f"months is {months}; give a number from 1 to {_MOST}")
         if dest:
-            check_figures_file(dest)
+            FIGURES_FILE.check(dest)
         read_days = load_policy(optional_setting(options, "policy")).spares.read_days
         with Cmdb.open(required_setting(options, "cmdb")) as cmdb:
             figures = read_figures(cmdb, utc_now(), months, read_days)
-        files = write_figures(figures, dest, write=not self._task.check_mode) if dest else []
+        files = FIGURES_FILE.write(figures, dest, write=not self._task.check_mode) if dest else []
         written = "would be written" if self._task.check_mode else "written"
         lines = [*figures_lines(figures), *(f"{path}: {written}" for path in files)]
         return {"changed": bool(files), "msg": "\n".join(lines), "figures": figures_document(figures), "files": files}

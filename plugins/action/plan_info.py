@@ -11,7 +11,7 @@ from typing import Any
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction, kept_in_run
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.artifacts import passed_on, planned
-from ansible_collections.tidegate.release.plugins.plugin_utils.report.files import check_plan_file, write_plan
+from ansible_collections.tidegate.release.plugins.plugin_utils.report.files import PLAN_FILE
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.progress import one_line
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.preview import host_sentence, preview, preview_lines
@@ -29,11 +29,11 @@ class ActionModule(TidegateAction):
         rfc, dsl, cmdb = (required_setting(options, name) for name in ("rfc", "dsl", "cmdb"))
         dest = Path(options["dest"]) if options["dest"] else None
         if dest:
-            check_plan_file(dest)
+            PLAN_FILE.check(dest)
         with Sources(dsl, cmdb, optional_setting(options, "policy"), utc_now(), kept_in_run()) as sources:
             document = preview(sources, rfc)
         lines = [host_sentence(document, options["host"])] if options["host"] else list(preview_lines(document))
-        files = write_plan(document, dest, write=not self._task.check_mode) if dest else []
+        files = PLAN_FILE.write(document, dest, write=not self._task.check_mode) if dest else []
         hosts = [wave["hosts"] for wave in document["waves"]]
         return {
             "changed": bool(files),

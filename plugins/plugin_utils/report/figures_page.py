@@ -6,12 +6,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import TidegateError
-from ..files import write_atomically
+from .document_file import DocumentFile
 from .figures import FIGURES, LEAST, Amount, Figure, Figures
 from .figures_formats import BRIEF, amount_text, busiest, events_text, figures_document, first_and_last_day, open_metrics
 from .html import template
@@ -77,58 +76,21 @@ def _as_json(figures: Figures) -> str:
     return json.dumps(figures_document(figures), indent=1, ensure_ascii=False) + "\n"
 
 
-_FILES: Mapping[str, tuple[tuple[bytes, ...], Callable[[Figures], str]]] = {
-    ".html": ((b'<meta name="generator" content="Tidegate ', b"<title>Figures</title>"), render_figures),
-    ".json": ((b'{\n "first_day": ', b'"least_events": '), _as_json),
-    ".prom": ((b"# HELP tidegate_deployment_frequency",), open_metrics),
-}
-"""By suffix of a file, what its beginning has, and what makes it."""
-
-
-def check_figures_file(path: Path) -> None:
-    """Raise :class:`TidegateError` when figures can't be written to a file, by its name, by its directory, or as it is something else."""
-    if path.suffix not in _FILES:
-        raise TidegateError(f"{path} is no name for figures; let it end with {', '.join(_FILES)}")
-    if not path.parent.is_dir():
-        raise TidegateError(f"{path.parent} is no directory, so no figures are written there; make it, or give another file")
-    if path.is_dir():
-        raise TidegateError(f"{path} is a directory; give a file for the figures")
-    try:
-        with path.open("rb") as stream:
-            beginning = stream.read(2048)
-    except OSError:  # it is not there, or nothing can be written there either, which says so
-        return
-    if beginning and not all(mark in beginning for mark in _FILES[path.suffix][0]):
-        raise TidegateError(f"{path} has no figures, and is not overwritten; give another file")
-
-
-def write_figures(figures: Figures, path: Path, *, write: bool) -> list[str]:
-    """Write figures as their file's suffix says, ``.html``, ``.json`` or ``.prom``, unless they are there; return the path if it changes.
-
-    With ``write`` false nothing is written. Raises :class:`TidegateError` as :func:`check_figures_file`, and when it can't be written.
-    """
-    check_figures_file(path)
-    return _write(_FILES[path.suffix][1](figures), path, write=write)
+FIGURES_FILE = DocumentFile[Figures](
+    "figures",
+    {
+        ".html": ((b'<meta name="generator" content="Tidegate ', b"<title>Figures</title>"), render_figures),
+        ".json": ((b'{\n "first_day": ', b'"least_events": '), _as_json),
+        ".prom": ((b"# HELP tidegate_deployment_frequency",), open_metrics),
+    },
+)
 
 
 def write_figures_pages(figures: Figures, directory: Path, *, write: bool) -> list[str]:
-    """Write the page of a report in its ``directory``, with its data beside it; returns and raises as :func:`write_figures`."""
+    """Write the page of a report in its ``directory``, with its data beside it; returns and raises as
+    :meth:`DocumentFile.write`."""
     made = {"page": render_figures(figures, within=True), "data": _as_json(figures)}
     if directory.is_dir():
         for name in PAGE.values():
-            check_figures_file(directory / name)
-    return [path for kind, name in PAGE.items() for path in _write(made[kind], directory / name, write=write)]
-
-
-def _write(text: str, path: Path, *, write: bool) -> list[str]:
-    content = text.encode("utf-8", "replace")
-    try:
-        if path.is_file() and path.read_bytes() == content:
-            return []
-        if write:
-            write_atomically(path, content)
-    except OSError as error:
-        raise TidegateError(
-            f"the figures can't be written to {path}: {error.strerror}; give a file in a directory that can be written"
-        ) from error
-    return [str(path)]
+            FIGURES_FILE.check(directory / name)
+    return [path for kind, name in PAGE.items() for path in FIGURES_FILE.put(made[kind], directory / name, write=write)]

@@ -15,6 +15,7 @@ from typing import Any
 from ..errors import TidegateError
 from ..files import make_folder, write_atomically
 from .changes import NUMBER
+from .document_file import DocumentFile, beginning
 from .html import (
     generator,
     render_change,
@@ -95,22 +96,14 @@ def write_report(report: Report, directory: Path, *, write: bool) -> list[str]:
 
 def _refuse_others_page(index: Path) -> None:
     """A report is made anew again and again; what lies where it is to go must not be somebody's only copy of something else."""
-    beginning = _beginning(index)
-    if beginning is not None and _MARK not in beginning:
+    found = beginning(index)
+    if found is not None and _MARK not in found:
         raise TidegateError(f"{index} is not a report's; give the report a directory of its own")
 
 
 def _is_current(page: Path) -> bool:
     """Whether a page that is there was made from these templates: that its data is the same does not say so."""
-    return f'content="{generator()}"'.encode() in (_beginning(page) or b"")
-
-
-def _beginning(page: Path) -> bytes | None:
-    try:
-        with page.open("rb") as stream:
-            return stream.read(2048)
-    except OSError:  # it is not there, or nothing can be written there either, which says so
-        return None
+    return f'content="{generator()}"'.encode() in (beginning(page) or b"")
 
 
 def _outdated(folder: Path, pages: Collection[str]) -> list[Path]:
@@ -129,7 +122,7 @@ def _outdated_named(folder: Path, name: re.Pattern[str], pages: Collection[str])
     except OSError:
         return []
     gone = [path for path in found if name.fullmatch(path.stem) and f"{folder.name}/{path.stem}" not in pages]
-    gone = [path for path in gone if _MARK in (_beginning(path) or b"")]
+    gone = [path for path in gone if _MARK in (beginning(path) or b"")]
     return [path for page in gone for path in (page.with_suffix(".json"), page) if path.exists()]
 
 
@@ -166,44 +159,14 @@ def write_documents(
     return [str(path) for path in paths]
 
 
-_PLANS: Mapping[str, tuple[tuple[bytes, ...], Callable[[Mapping[str, Any]], str]]] = {
-    ".html": ((_MARK, b"<title>Plan of "), render_plan),
-    ".svg": ((b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ', b'aria-label="Waves of '), render_plan_drawing),
-    ".json": ((b'{\n  "rfc": ', b'"release": '), lambda plan: json.dumps(plan, indent=2, ensure_ascii=False) + "\n"),
-}
-"""By suffix of a file that a plan is written to, what its beginning has, and what makes it."""
-
-
-def check_plan_file(path: Path) -> None:
-    """Raise :class:`TidegateError` when a plan can't be written to a file, by its name, by its directory, or as it is something else."""
-    if path.suffix not in _PLANS:
-        raise TidegateError(f"{path} is no name for a plan; let it end with {', '.join(_PLANS)}")
-    if not path.parent.is_dir():
-        raise TidegateError(f"{path.parent} is no directory, so no plan is written there; make it, or give another file")
-    if path.is_dir():
-        raise TidegateError(f"{path} is a directory; give a file for the plan")
-    beginning = _beginning(path)
-    if beginning and not all(mark in beginning for mark in _PLANS[path.suffix][0]):
-        raise TidegateError(f"{path} is no plan, and is not overwritten; give another file")
-
-
-def write_plan(plan: Mapping[str, Any], path: Path, *, write: bool) -> list[str]:
-    """Write a plan as its file's suffix says, ``.html``, ``.svg`` or ``.json``, unless it is there already; return the path if it changes.
-
-    With ``write`` false nothing is written. Raises :class:`TidegateError` as :func:`check_plan_file`, and when it can't be written.
-    """
-    check_plan_file(path)
-    content = _PLANS[path.suffix][1](plan).encode("utf-8", "replace")
-    try:
-        if path.is_file() and path.read_bytes() == content:
-            return []
-        if write:
-            write_atomically(path, content)
-    except OSError as error:
-        raise TidegateError(
-            f"the plan can't be written to {path}: {error.strerror}; give a file in a directory that can be written"
-        ) from error
-    return [str(path)]
+PLAN_FILE = DocumentFile[Mapping[str, Any]](
+    "a plan",
+    {
+        ".html": ((_MARK, b"<title>Plan of "), render_plan),
+        ".svg": ((b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ', b'aria-label="Waves of '), render_plan_drawing),
+        ".json": ((b'{\n  "rfc": ', b'"release": '), lambda plan: json.dumps(plan, indent=2, ensure_ascii=False) + "\n"),
+    },
+)
 
 
 def _same(data: Mapping[str, Any], path: Path, moment: str) -> bool:

@@ -20,9 +20,9 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.report.figures im
     count_figures,
 )
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.figures_page import (
+    FIGURES_FILE,
     render_figures,
     spark_bars,
-    write_figures,
     write_figures_pages,
 )
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import DeploymentState
@@ -86,13 +86,13 @@ def test_a_bar_is_as_high_as_its_month_and_never_too_low_to_be_seen() -> None:
 @pytest.mark.parametrize("name", ["figures.json", "figures.prom", "figures.html"])
 def test_a_file_is_written_once_a_day_unless_something_happens(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
-    assert write_figures(figures(), path, write=False) == [str(path)]
+    assert FIGURES_FILE.write(figures(), path, write=False) == [str(path)]
     assert not path.exists()
-    assert write_figures(figures(), path, write=True) == [str(path)]
+    assert FIGURES_FILE.write(figures(), path, write=True) == [str(path)]
     late = count_figures(FigureFacts([]), NOW, 12), count_figures(FigureFacts([]), NOW + timedelta(hours=3), 12)
-    write_figures(late[0], path, write=True)
-    assert write_figures(late[1], path, write=True) == []
-    assert write_figures(figures(), path, write=True) == [str(path)]
+    FIGURES_FILE.write(late[0], path, write=True)
+    assert FIGURES_FILE.write(late[1], path, write=True) == []
+    assert FIGURES_FILE.write(figures(), path, write=True) == [str(path)]
 
 
 def test_only_the_page_of_a_report_leads_to_its_first_page() -> None:
@@ -106,25 +106,25 @@ def test_a_report_has_the_page_and_its_data(tmp_path: Path) -> None:
     assert write_figures_pages(figures(), tmp_path, write=True) == there
     assert write_figures_pages(figures(), tmp_path, write=True) == []
     (tmp_path / "figures.json").write_text("mine\n")
-    with pytest.raises(TidegateError, match=r"figures\.json has no figures"):
+    with pytest.raises(TidegateError, match=r"figures\.json has something else than figures in it"):
         write_figures_pages(figures(), tmp_path, write=True)
 
 
 @pytest.mark.parametrize("name", ["figures.json", "figures.prom", "figures.html"])
 def test_what_is_something_else_stays(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text("mine\n")
-    with pytest.raises(TidegateError, match="has no figures, and is not overwritten; give another file"):
-        write_figures(figures(), tmp_path / name, write=True)
+    with pytest.raises(TidegateError, match="has something else than figures in it, and is not overwritten; give another file"):
+        FIGURES_FILE.write(figures(), tmp_path / name, write=True)
     assert (tmp_path / name).read_text() == "mine\n"
 
 
 @pytest.mark.parametrize(
     ("name", "says"),
-    [("figures.txt", "let it end with .html, .json, .prom"), ("no/figures.json", "is no directory, so no figures are written there")],
+    [("figures.txt", "let it end with .html, .json, .prom"), ("no/figures.json", "is no directory, so nothing is written there")],
 )
 def test_what_is_no_name_for_figures_is_refused(name: str, says: str, tmp_path: Path) -> None:
     with pytest.raises(TidegateError, match=says):
-        write_figures(figures(), tmp_path / name, write=True)
+        FIGURES_FILE.write(figures(), tmp_path / name, write=True)
     (tmp_path / "a.json").mkdir()
-    with pytest.raises(TidegateError, match="is a directory; give a file for the figures"):
-        write_figures(figures(), tmp_path / "a.json", write=True)
+    with pytest.raises(TidegateError, match="is a directory; give a file for figures"):
+        FIGURES_FILE.write(figures(), tmp_path / "a.json", write=True)

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import html5lib
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
-from ansible_collections.tidegate.release.plugins.plugin_utils.report.files import check_plan_file, write_plan
+from ansible_collections.tidegate.release.plugins.plugin_utils.report.files import PLAN_FILE
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.html import draw_plan, render_plan, render_plan_drawing
 
 HOSTILE = "<script>alert(1)</script>&\"'"
@@ -115,17 +115,17 @@ def test_a_hundred_thousand_hosts_of_which_each_has_a_reason_are_no_large_page()
 def test_a_file_that_is_no_plan_is_left_alone(tmp_path: Path, suffix: str) -> None:
     file = tmp_path / f"plan.{suffix}"
     file.touch()  # as mktemp does
-    assert write_plan(plan([host("web1")]), file, write=True) == [str(file)]
-    assert write_plan(plan([host("web2")]), file, write=True) == [str(file)]
-    assert write_plan(plan([host("web2")]), file, write=True) == []
+    assert PLAN_FILE.write(plan([host("web1")]), file, write=True) == [str(file)]
+    assert PLAN_FILE.write(plan([host("web2")]), file, write=True) == [str(file)]
+    assert PLAN_FILE.write(plan([host("web2")]), file, write=True) == []
     others = tmp_path / f"other.{suffix}"
     others.write_text('{"our": "only copy"}')
-    with pytest.raises(TidegateError, match="is no plan, and is not overwritten; give another file"):
-        check_plan_file(others)
-    with pytest.raises(TidegateError, match="is a directory; give a file for the plan"):
-        check_plan_file(_folder(tmp_path / f"folder.{suffix}"))
-    with pytest.raises(TidegateError, match="nowhere is no directory, so no plan is written there"):
-        check_plan_file(tmp_path / "nowhere" / f"plan.{suffix}")
+    with pytest.raises(TidegateError, match="has something else than a plan in it, and is not overwritten; give another file"):
+        PLAN_FILE.check(others)
+    with pytest.raises(TidegateError, match="is a directory; give a file for a plan"):
+        PLAN_FILE.check(_folder(tmp_path / f"folder.{suffix}"))
+    with pytest.raises(TidegateError, match="nowhere is no directory, so nothing is written there"):
+        PLAN_FILE.check(tmp_path / "nowhere" / f"plan.{suffix}")
 
 
 def _folder(path: Path) -> Path:
