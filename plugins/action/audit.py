@@ -47,6 +47,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit impor
     compare_devices,
     lost_from_library,
     not_compared,
+    not_recorded,
     read_device_answer,
     recorded_devices,
     unit_differences,
@@ -108,7 +109,7 @@ class ActionModule(TidegateAction):
             # Of a host that nobody has seen that is said once.
             seen = [ci for ci in cis if ci["name"] in found and (ci["name"] in answers or not isinstance(found[ci["name"]], NotSeen))]
             of_units = self._compare_units(cmdb, policy, answers, seen, recorded, images)
-            beside, new = self._compare_beside(cmdb, options, results, found, this_user(task_vars))
+            beside, new, unrecorded = self._compare_beside(cmdb, options, results, found, this_user(task_vars))
         differences = [
             *audited.differences,
             *lost_from_library(recover(library, None, meant, write=False).lost),
@@ -120,7 +121,8 @@ class ActionModule(TidegateAction):
         differences.sort(key=lambda difference: difference["host"] or "")
         named = self._with_changes(required_setting(options, "cmdb"), [*differences, *late, *by_word_alone(by_hand), *not_compared(gone)])
         result: dict[str, Any] = {
-            **self._conclude(options, compared, audited.found, named),
+            **self._conclude(options, compared, audited.found, named, unrecorded),
+            "unrecorded": unrecorded,
             "changed": bool(returned or new),
             "recorded": new,
             "returned": returned,
@@ -143,15 +145,17 @@ class ActionModule(TidegateAction):
 
     def _compare_beside(
         self, cmdb: Cmdb, options: Mapping[str, Any], results: Mapping[str, object], found: Mapping[str, Found], actor: str
-    ) -> tuple[list[dict[str, Any]], dict[str, list[str]]]:
-        """What hosts have besides their releases that is not on record, and what of it was put there instead, by host."""
+    ) -> tuple[list[dict[str, Any]], dict[str, list[str]], list[str]]:
+        """What hosts have besides their releases that is not on record, what of it was put there instead, by host, and the hosts of which
+        there is no record."""
         seen = [host for host, answer in found.items() if not isinstance(answer, NotSeen)]
         if options["baseline"]:
             sets = {host: read_sets(results.get(host)) for host in seen}
             new = record_hosts(cmdb, sets, actor, str(options["reason"]), utc_now(), write=not self._task.check_mode)
-            return compare_beside(results, found, {}), new
+            return compare_beside(results, found, {}), new, []
         with cmdb.read() as connection:
-            return compare_beside(results, found, recorded_sets(connection, seen)), {}
+            recorded = recorded_sets(connection, seen)
+        return compare_beside(results, found, recorded), {}, sorted(set(seen) - recorded.keys())
 
     def _with_changes(self, url: str, differences: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """The differences with the changes that cover each, as far as it is known since when it is there."""
@@ -163,9 +167,15 @@ class ActionModule(TidegateAction):
             return with_changes(differences, spans(connection, {one["host"] for one in dated}, first))
 
     def _conclude(
-        self, options: Mapping[str, Any], compared: Sequence[str], hosts: Collection[str], named: Sequence[Mapping[str, Any]]
+        self,
+        options: Mapping[str, Any],
+        compared: Sequence[str],
+        hosts: Collection[str],
+        named: Sequence[Mapping[str, Any]],
+        unrecorded: Sequence[str],
     ) -> dict[str, Any]:
-        """What the result says of the ``named`` differences, which the file for JUnit gets too; ``hosts``: all that there are."""
+        """What the result says of the ``named`` differences, which the file for JUnit gets too; ``hosts``: all that there are;
+        ``unrecorded``: those of which nobody has said what they are to have besides releases."""
         verdict = severity(named)
         path = optional_setting(options, "junit")
         if path is not None and not self._task.check_mode:
@@ -174,13 +184,14 @@ class ActionModule(TidegateAction):
         seen = f"{share(len(compared), len(hosts))} {were} compared with the CMDB and the DSL"
         clean = verdict is Severity.CLEAN
         said = "each runs what the CMDB says and the DSL holds" if clean else counted(len(named), "difference")
+        lines = [*difference_lines(named, seen=True), *not_recorded(unrecorded)]
         numbers = {"compared": len(compared), "hosts": len(hosts), "differences": len(named)}
         return {
             **({} if clean else {"failed": True}),
             "severity": str(verdict),
             "differences": named,
             "compared": compared,
-            "msg": "\n".join((f"{seen}: {said}", *(f"  {line}" for line in difference_lines(named, seen=True)))),
+            "msg": "\n".join((f"{seen}: {said}", *(f"  {line}" for line in lines))),
             **passed_on("audited", {"severity": str(verdict), **numbers}),
         }
 

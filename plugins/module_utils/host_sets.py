@@ -42,12 +42,15 @@ _SOCKETS = (("tcp", 4), ("tcp6", 16), ("udp", 4), ("udp6", 16))
 
 
 def host_sets(root: str, recorded: Mapping[str, str], whole: bool) -> dict[str, dict[str, Any]]:
-    """Each set of this host: ``sha256``, and ``entries`` when that is not the ``recorded`` one, or all are wanted ``whole``.
+    """Each ``recorded`` set of this host: ``sha256``, and ``entries`` when that is not the recorded one. All of them, with their
+    entries, when they are wanted ``whole``.
 
-    Of a set that nobody recorded only the sha256 is said. ``problem`` says instead why a set can't be read. ``root``: where releases are.
+    ``problem`` says instead why a set can't be read. ``root``: where releases are.
     """
     found: dict[str, dict[str, Any]] = {}
     for name, read in _sets(root).items():
+        if not whole and name not in recorded:
+            continue
         try:
             entries = read()
             if len(entries) > _MOST:
@@ -57,7 +60,7 @@ def host_sets(root: str, recorded: Mapping[str, str], whole: bool) -> dict[str, 
             continue
         digest = digest_of(entries)
         found[name] = {"sha256": digest}
-        if whole or recorded.get(name, digest) != digest:
+        if whole or recorded[name] != digest:
             found[name]["entries"] = entries
     return found
 

@@ -169,6 +169,11 @@ recorded:
   description: By host, the sets that were not on record so before; with O(baseline).
   type: dict
   returned: success or failure
+unrecorded:
+  description: The hosts of which nobody put on record what they have besides releases, so that it was not compared.
+  type: list
+  elements: str
+  returned: success or failure
 returned:
   description: Hosts that were written off and are there again.
   type: list

@@ -136,6 +136,8 @@ def test_what_went_around_is_told_apart_and_settled_under_an_rfc(tmp_path: Path)
         words = said(fleet.execute(command), 0)
         assert "1 difference on web2: tidegate.release.deploy with CHG0004 brings back what is on record" in words
         assert "2 of 2 hosts were compared with the CMDB and the DSL: each runs what the CMDB says and the DSL holds" in words
+        assert "packages, units, cron files and listeners of " in words  # of which nobody said what there is to be
+        assert "are on no record, so they were not compared; audit_baseline puts them there" in words
 
 
 @pytest.mark.thorough

@@ -26,7 +26,8 @@ from .arguments import add_options, long_options
 _COLLECTION = Path(__file__).parents[3]
 _PLAYBOOKS = _COLLECTION / "playbooks"
 _FAILED = 2  # ansible-playbook's, for any failed task
-_NO_VERDICT = 1  # how the command ends when a run failed before it came to one
+_NO_VERDICT = 1  # how the command ends when a run came to none
+_ONLY_LISTS = frozenset({"--list-hosts", "--list-tags", "--list-tasks", "--syntax-check"})  # options with which nothing is run
 _PASSED_ON = (signal.SIGHUP, signal.SIGTERM)  # what is sent to the command alone; a terminal sends SIGINT to both
 
 
@@ -55,7 +56,8 @@ def play(verb: str, arguments: Sequence[str], settings: Mapping[str, str]) -> No
 def play_for_verdict(verb: str, arguments: Sequence[str], settings: Mapping[str, str]) -> int:
     """Run a verb's playbook like :func:`play`, and return the exit status that belongs to its verdict.
 
-    A run that came to none returns ansible-playbook's own exit status, but 1 in place of the 2 that is a verdict here.
+    A run that came to none returns ansible-playbook's own exit status, but 1 in place of the 2 that is a verdict here, and of the 0 that
+    nobody has looked for.
     """
     sys.stdout.flush()
     with tempfile.NamedTemporaryFile(prefix="tidegate-", encoding="utf-8", mode="r") as file:
@@ -64,7 +66,7 @@ def play_for_verdict(verb: str, arguments: Sequence[str], settings: Mapping[str,
             running(process)
             status = process.wait()
         said = file.read().strip()
-    return exit_status(status, said)
+    return exit_status(status, said, lists=not _ONLY_LISTS.isdisjoint(arguments))
 
 
 @contextlib.contextmanager
@@ -92,11 +94,14 @@ def _passing_on() -> Iterator[Callable[[subprocess.Popen[bytes]], None]]:
             signal.signal(number, handler)
 
 
-def exit_status(status: int, word: str) -> int:
-    """How the command ends after an ansible-playbook that ended with ``status``, negative for a signal; ``word``: its verdict, if any."""
+def exit_status(status: int, word: str, *, lists: bool = False) -> int:
+    """How the command ends after an ansible-playbook that ended with ``status``, negative for a signal; ``word``: its verdict, if any;
+    ``lists``: it was only to say what it would run."""
     if status < 0:
         return 128 - status
-    given = EXIT_STATUS[Severity(word)] if word in {str(one) for one in Severity} else 0
+    if word not in {str(one) for one in Severity}:
+        return _NO_VERDICT if status == _FAILED or (status == 0 and not lists) else status
+    given = EXIT_STATUS[Severity(word)]
     return (given or _NO_VERDICT) if status == _FAILED else given or status
 
 

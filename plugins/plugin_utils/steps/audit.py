@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -356,6 +356,17 @@ def _of_set(
     record = recorded[host].get(kind.removeprefix("other_"))
     found = audit_sets.to_record(record.entries, sets[host], kind.removeprefix("other_")) if record else None
     return _difference(host, None, kind, _printable(detail), recorded=f"what {record.actor} put on record" if record else "", found=found)
+
+
+def not_recorded(hosts: Sequence[str]) -> list[str]:
+    """The line that says of which hosts an audit did not compare what they have besides releases, if there are any."""
+    if not hosts:
+        return []
+    more = f" and {len(hosts) - _LISTED} more" if hosts[_LISTED:] else ""
+    return [
+        f"packages, units, cron files and listeners of {', '.join(hosts[:_LISTED])}{more} are on no record, so they were not compared; "
+        "audit_baseline puts them there"
+    ]
 
 
 def not_compared(written_off: Mapping[str, Mapping[str, str]]) -> list[dict[str, Any]]:

@@ -30,7 +30,8 @@ sys.exit(verbs.play_for_verdict("audit", sys.argv[1:], {}))
     ("status", "word", "expected"),
     [
         (0, "clean", 0),
-        (0, "", 0),  # --list-hosts
+        (0, "", 1),  # nobody has looked
+        (0, "nonsense", 1),
         (0, "incomplete", 3),  # whatever makes nothing of a failed task
         (2, "differences", 2),
         (2, "incomplete", 3),
@@ -44,6 +45,11 @@ sys.exit(verbs.play_for_verdict("audit", sys.argv[1:], {}))
 )
 def test_the_exit_status_is_that_of_the_verdict(status: int, word: str, expected: int) -> None:
     assert verbs.exit_status(status, word) == expected
+
+
+def test_a_run_that_only_lists_needs_no_verdict() -> None:
+    assert verbs.exit_status(0, "", lists=True) == 0
+    assert verbs.exit_status(4, "", lists=True) == 4
 
 
 def test_an_option_that_is_none_is_no_verdict(capsys: pytest.CaptureFixture[str]) -> None:

@@ -33,14 +33,23 @@ def known(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_set_is_told_only_when_it_is_another() -> None:
     digest = digest_of(ENTRIES)
-    assert told({}) == told({"packages": digest}) == {"sha256": digest}
+    assert told({"packages": digest}) == {"sha256": digest}
     assert told({"packages": "0" * 64}) == told({}, whole=True) == {"sha256": digest, "entries": ENTRIES}
+
+
+def test_what_nobody_put_on_record_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> dict[str, str]:
+        raise AssertionError("nobody asked for it")
+
+    monkeypatch.setattr(sets, "packages", fail)
+    assert {*host_sets("/nowhere", {"cron": digest_of({})}, whole=False)} == {"cron"}
+    assert host_sets("/nowhere", {}, whole=False) == {}
 
 
 def test_both_sides_know_a_set_by_the_same_sha256() -> None:
     assert digest_of(ENTRIES) == audit_sets.digest_of(ENTRIES)
     assert digest_of(ENTRIES) != digest_of({**ENTRIES, "b": ""})
-    assert {*host_sets("/nowhere", {}, whole=False)} == {*audit_sets.SETS}
+    assert {*host_sets("/nowhere", {}, whole=True)} == {*audit_sets.SETS}
 
 
 @pytest.mark.parametrize(
@@ -57,13 +66,13 @@ def test_a_set_that_can_not_be_read_is_that_sets_problem(monkeypatch: pytest.Mon
         raise error
 
     monkeypatch.setattr(sets, "packages", fail)
-    assert told({}) == {"problem": why}
-    assert "sha256" in host_sets("/nowhere", {}, whole=False)["cron"]
+    assert told({}, whole=True) == {"problem": why}
+    assert "sha256" in host_sets("/nowhere", {}, whole=True)["cron"]
 
 
 def test_a_set_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sets, "_MOST", 1)
-    assert told({}) == {"problem": "there are more than 1"}
+    assert told({}, whole=True) == {"problem": "there are more than 1"}
 
 
 def test_dpkgs_database_is_read_for_what_is_installed() -> None:

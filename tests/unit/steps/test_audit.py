@@ -24,6 +24,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit impor
     by_word_alone,
     compare,
     compare_devices,
+    not_recorded,
     read_answer,
     read_device_answer,
     recorded_devices,
@@ -385,3 +386,11 @@ def test_a_unit_in_stock_is_named_by_its_tag() -> None:
     (named,) = unit_differences([UnitFinding("", "T9", "not_read", "the firmware of T9 was not read yet")])
     assert (named["host"], named["unit"]) == (None, "T9")
     assert difference_lines([named])[0].startswith("T9: the firmware of T9")
+
+
+def test_hosts_without_a_record_of_what_else_they_have_are_named() -> None:
+    assert not_recorded([]) == []
+    (line,) = not_recorded(["db1", "web1", "web2", "web3", "web4"])
+    assert line.startswith(
+        "packages, units, cron files and listeners of db1, web1, web2 and 2 more are on no record, so they were not compared"
+    )
