@@ -17,18 +17,16 @@ from xml.etree import ElementTree
 
 import pytest
 from ansible_collections.tidegate.release.plugins.module_utils.lab import processes
-from fleet import FIRST, Fleet
+from fleet import SECOND, Fleet
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="isolated lab hosts need root")
 HOME = "/opt/tidegate"
-
-_FIRST = 141 + 2 * (FIRST - 101)  # of twenty addresses that are this worker's, and nobody else's
 
 
 @contextmanager
 def fleet_of(path: Path, count: int) -> Iterator[Fleet]:
     """Hosts, each of which has a release."""
-    fleet = Fleet(path, count=count, first=_FIRST)
+    fleet = Fleet(path, count=count, first=SECOND)
     try:
         fleet.up()
         first = fleet.deploy("CHG0001", "1.0")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fleet import Fleet
+from fleet import SECOND, Fleet
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="isolated lab hosts need root")
 
@@ -175,7 +175,7 @@ def test_each_line_alone_is_named_on_its_host_alone(tmp_path: Path) -> None:
             lines.append((command, {}))
         lines[-1][1][kind] = said
     count = len(lines) + 2  # nobody touches the last two
-    fleet = Fleet(tmp_path, count=count, first=220, policy={"rollout": {"canary": count, "steps": [100]}})
+    fleet = Fleet(tmp_path, count=count, first=SECOND, policy={"rollout": {"canary": count, "steps": [100]}})
     try:
         prepared(fleet)
         assert audited(fleet, audit_baseline=True, tidegate_reason="as it was made") == (0, [])

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.register import withdraw
-from fleet import Fleet
+from fleet import SECOND, Fleet
 
 BIG = random.Random(5).randbytes(4 << 20)  # noqa: S311 - only has to be incompressible
 
@@ -55,7 +55,7 @@ class Releases(Fleet):
 
 @pytest.fixture
 def releases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Releases]:
-    fleet = Releases(tmp_path_factory.mktemp("stage"), count=2, first=211)
+    fleet = Releases(tmp_path_factory.mktemp("stage"), count=2, first=SECOND)
     try:
         fleet.up()
         yield fleet

@@ -44,6 +44,7 @@ _FORMS = tuple(
 )
 # Each worker of pytest-xdist has addresses of its own.
 FIRST = 101 + 10 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+SECOND = 141 + 2 * (FIRST - 101)  # of twenty more
 BROKEN = {"hooks": {"stop": {"command": ["bin/stop"], "timeout": 10}, "start": {"command": ["/bin/nothing"], "timeout": 10}}}
 HEALTH = {"name": "answers", "http": {"url": "http://${address}:${port}/health"}, "timeout": 15}
 
