@@ -41,11 +41,14 @@ _METAINFO = """<?xml version="1.0" encoding="UTF-8"?>
 </component>
 """
 # What a machine does that begins anew: nobody can log in meanwhile, and time begins anew for fwupd. Its test device has no memory, so its
-# image is given to it as a boot loader would.
+# image is given to it as a boot loader would. Whoever begins anew holds a lock until it has (fwupd and its bus don't inherit it): a machine
+# that is told twice begins anew once, and none is given to the next test before it has ended.
 _SHUTDOWN = """#!/bin/sh
 [ "$1" = -r ] || exit 1
 echo "$@" >>/var/log/reboots
 [ ! -e /etc/no-reboot ] || exit 0
+exec 9>/run/rebooting
+flock --nonblock 9 || exit 0
 setsid sh -c '
   sleep 0.2
   touch /run/cut
@@ -56,7 +59,7 @@ setsid sh -c '
   sed "s/^btime.*/btime $((started + 1000))/" /proc/stat >/run/stat.new
   cp /run/stat.new /run/stat
   mount --bind /run/stat /proc/stat
-  /root/start-fwupd {serial} "{model}"
+  /root/start-fwupd {serial} "{model}" 9>&-
   image=$(find /root /home /tmp /var/tmp -name image.cab 2>/dev/null | head -n 1)
   [ -e /etc/forgets ] || fwupdmgr --json --allow-older --no-history install "$image"
   sleep 1
@@ -98,6 +101,7 @@ class FwupdHost:
         for left in ("/etc/no-reboot", "/etc/forgets", "/var/log/reboots", "/usr/local/bin/fwupdmgr"):
             (self._root / left[1:]).unlink(missing_ok=True)
         self.told.clear()
+        self.sh("flock /run/rebooting true")
         self.sh(f"rm -rf /var/lib/fwupd /root/image.cab; /root/start-fwupd {self.serial} '{MODEL}' {' '.join(settings)}")
 
     def file(self, path: str, text: str = "") -> None:
