@@ -17,7 +17,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.errors import Con
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.gate import GateDecision
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
-from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import LEASE
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.moves import LEASE
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import HostState
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.wave_journal import Begun, WaveJournal

@@ -15,7 +15,8 @@ from . import states
 from .data_change import DataStatement
 from .deployments import JOINED, Deployment, Run, Target
 from .holder import Holder
-from .journal import LEASE, Journal
+from .journal import Journal
+from .moves import LEASE
 from .slices import SEVERAL, Meeting, Slice, View, slice_fault, waits_for
 from .states import DeploymentState, HostState, WaveState
 

@@ -26,7 +26,8 @@ from ..rollout import states
 from ..rollout.data_change import after_ordered
 from ..rollout.data_journal import DataJournal
 from ..rollout.deployments import Deployment, Target
-from ..rollout.journal import Journal, not_by_hand
+from ..rollout.host_statements import not_by_hand
+from ..rollout.journal import Journal
 from ..rollout.states import DataState, DeploymentState
 from ..rollout.stranded import ACCEPT
 from .person import responsible_person, signed_about_host, vouched_data

@@ -30,7 +30,8 @@ from ..evidence.trust import signer_name
 from ..files import make_folder
 from ..policy.model import Policy
 from ..rfc.source import load_rfc
-from ..rollout.journal import DONE_BY_HAND, Journal
+from ..rollout.journal import Journal
+from ..rollout.moves import DONE_BY_HAND
 from ..rollout.states import DATA_EVENTS, DataState, DeploymentState, HostState
 from ..rollout.wave_journal import ROLE_DID
 from ..verification import outcome, parity
