@@ -65,7 +65,8 @@ def configured_homes(path: Path) -> dict[str, str]:
 
 def missing(name: str) -> str:
     """What to say of a home that nobody gave."""
-    return f"no {_WHAT[name]} given; set tidegate_{name} or the environment variable TIDEGATE_{name.upper()}"
+    where = f"set tidegate_{name} or the environment variable TIDEGATE_{name.upper()}, or {name} in the section [{_SECTION}] of ansible.cfg"
+    return f"no {_WHAT[name]} given; {where}"
 
 
 def library_needs(options: Mapping[str, object]) -> tuple[str, ...]:
