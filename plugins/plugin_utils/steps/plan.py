@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from securesystemslib.signer import Signer
 
 _OR_SLICE = "or say with -e tidegate_slice=true that other runs, at the same time, have the others"
+# Ansible goes on without an inventory that none of its plugins can read, and only warns.
+_EMPTY = "; no host is, so if Ansible warns that it could not parse one, have auto in enable_plugins of its section [inventory]"
 Interrupted = Callable[[], str]
 """Why nothing more may be started, empty as long as nobody has interrupted this run."""
 
@@ -65,7 +67,7 @@ class Reach:
         missing = [host for host in wanted if host not in self.inventory]
         if missing:
             raise TidegateError(
-                f"{_some(missing, noun, which)} not in the inventory ({_names(missing)}); "
+                f"{_some(missing, noun, which)} not in the inventory ({_names(missing)}{'' if self.inventory else _EMPTY}); "
                 f"give the inventory of this CMDB with -i, a file with plugin: tidegate.release.cmdb, without --limit, {_OR_SLICE}"
             )
         left_out = [host for host in wanted if host in self.outside]
