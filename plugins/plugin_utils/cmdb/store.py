@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Any, Self, TypeVar
 
+from ..collector import uncollected
 from ..errors import ConflictError, DocumentError, LostConnectionError, NotFoundError, Problem, StateError, TidegateError
 from . import ci_changes, presence, sqlite, upgrade
 from . import engine as database
@@ -255,10 +256,11 @@ class Cmdb:
                 self._write(writer, result, actor, note or {})
             return result
 
-        if not dry_run and connection is None:
-            return self.change(put)
-        with self._reading(connection) as reader:
-            return put(reader)
+        with uncollected():  # of many CIs the collector would go through what is made of them again and again
+            if not dry_run and connection is None:
+                return self.change(put)
+            with self._reading(connection) as reader:
+                return put(reader)
 
     def remove_cis(self, names: Iterable[str], actor: str, *, dry_run: bool = False, note: Mapping[str, str] | None = None) -> list[str]:
         """Remove CIs and their relations in one transaction; returns the names that were there.

@@ -38,6 +38,7 @@ NOW = datetime(2026, 5, 3, 12, tzinfo=UTC)
 DIGEST = "sha256:" + "1" * 64
 MODEL = {"classes": {"kiln": {"host": True}}, "relations": {"heats": {"from": ["kiln"], "to": ["room"]}}}
 PACKAGES = {"nginx:amd64": "1.24-1", "żółw:all": "2"}
+WRITE_OFF = {"ci": "web1", "by": "rita", "reason": "burnt", "since": NOW.isoformat()}
 PAYLOAD = "{{ lookup('pipe', 'touch hacked') }}"
 
 
@@ -180,6 +181,9 @@ def test_a_cmdb_that_has_other_records_is_left_alone(exported: Path, tmp_path: P
         ({"units": None}, "units: it is not what the format has there"),
         ({"more": []}, "'more' was unexpected"),
         ({"units": [{"tag": "A1"}]}, "'manufacturer' is a required property"),
+        ({"write_offs": [WRITE_OFF | {"reason": "a\0"}]}, r"records\.write_offs\[0\]\.reason: it has a character that no text has"),
+        ({"write_offs": [WRITE_OFF | {"by": "a\ud800"}]}, r"records\.write_offs\[0\]\.by: it has a character"),
+        ({"cis": [{"name": "a", "attributes": {"a": {"\0": 1}}, "relations": []}]}, r"cis\[0\]\.attributes\.a, a key: it has"),
     ],
 )
 def test_a_document_of_another_format_is_refused(exported: Path, change: dict[str, Any], said: str) -> None:
