@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import datetime
@@ -63,7 +62,6 @@ NOT_EXPORTED: Mapping[str, str] = {
 """Of each of the other tables, why a document does not have it."""
 PARTS = tuple(EXPORTED)
 _SCHEMAS = Path(__file__).parent.parent / "schemas"
-_ODD = re.compile("[\x00\ud800-\udfff]")
 _REMEDY = "correct it, or export again"
 _SHOWN = 20  # faults of one file
 
@@ -144,25 +142,23 @@ def read_records(path: Path) -> dict[str, Any]:
     ]
     if problems:
         raise DocumentError(problems)
-    if where := next(_odd_texts(records, "records"), None):
-        raise DocumentError(
-            [Problem(f"{path} {where}", "it has a character that no text has", "take NUL and half surrogate pairs out of it")]
-        )
+    if where := next(_texts_with_nul(records, "records"), None):
+        raise DocumentError([Problem(f"{path} {where}", "it has a NUL", "take that out of it")])
     return records
 
 
-def _odd_texts(value: object, where: str) -> Iterator[str]:
-    """Where a text, or a key, has what a database does not take."""
+def _texts_with_nul(value: object, where: str) -> Iterator[str]:
+    """Where a text, or a key, has what PostgreSQL takes in none."""
     if isinstance(value, str):
-        if _ODD.search(value):
+        if "\0" in value:
             yield where
     elif isinstance(value, dict):
         for key, one in value.items():
-            yield from _odd_texts(key, f"{where}, a key")
-            yield from _odd_texts(one, f"{where}.{ascii(key)[1:-1]:.40}")
+            yield from _texts_with_nul(key, f"{where}, a key")
+            yield from _texts_with_nul(one, f"{where}.{ascii(key)[1:-1]:.40}")
     elif isinstance(value, list):
         for number, one in enumerate(value):
-            yield from _odd_texts(one, f"{where}[{number}]")
+            yield from _texts_with_nul(one, f"{where}[{number}]")
 
 
 def import_records(cmdb: Cmdb, connection: sa.Connection, records: Mapping[str, Any], actor: str, now: datetime) -> bool:
