@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.inventory import read_inventory
@@ -20,6 +20,9 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.settings import r
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.cmdb_import import Import, InventoryHost, describe_import, plan_import
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.cmdb_records import import_records, read_records
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.person import this_user
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
 
 _WORDS = {"class": "classes", "site": "sites", "environment": "environments"}
 
@@ -64,9 +67,12 @@ def _put(
     cmdb: Cmdb, hosts: list[InventoryHost], words: dict[str, list[str]], actor: str, dry_run: bool
 ) -> tuple[Import, ci_changes.PutResult]:
     """In one transaction: what anybody else enters for the hosts meanwhile stays."""
-    with cmdb.read() if dry_run else cmdb.begin() as connection:
+
+    def put(connection: sa.Connection) -> tuple[Import, ci_changes.PutResult]:
         found = plan_import(hosts, cmdb.cis(connection=connection), words)
         return found, cmdb.put_cis(found.rows, actor, dry_run=dry_run, connection=connection)
+
+    return cmdb.ask(put) if dry_run else cmdb.change(put)
 
 
 def _import_records(url: str, src: Path, actor: str, dry_run: bool) -> dict[str, Any]:
@@ -81,8 +87,8 @@ def _import_records(url: str, src: Path, actor: str, dry_run: bool) -> dict[str,
         ci_changes.checked(records["cis"])  # there is no CMDB yet
         changed = True
     else:
-        with cmdb, cmdb.rehearsal() if dry_run else contextlib.nullcontext(cmdb) as target, target.begin() as connection:
-            changed = import_records(target, connection, records, actor, datetime.now(UTC))
+        with cmdb, cmdb.rehearsal() if dry_run else contextlib.nullcontext(cmdb) as target:
+            changed = target.change(lambda connection: import_records(target, connection, records, actor, datetime.now(UTC)))
     verb = "are in the CMDB already" if not changed else "would be entered" if dry_run else "were entered"
     nothing: dict[str, Any] = {"updated": [], "gone": [], "not_taken": {}, "dropped": {}}
     return {"changed": changed, "msg": f"the records of {src} {verb}: {len(names)} CIs", "created": names if changed else [], **nothing}

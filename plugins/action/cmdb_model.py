@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
@@ -23,6 +23,9 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.team_model i
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import required_setting
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.person import this_user
 
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
 
 class ActionModule(TidegateAction):
     """Set the team's model, or read it."""
@@ -34,16 +37,18 @@ class ActionModule(TidegateAction):
         url, dry_run = required_setting(options, "cmdb"), bool(self._task.check_mode)
         note = note_of(options["number"], options["reason"])
         wanted = None if options["src"] is None else load_team_model(options["src"])
-        with (
-            Cmdb.open(url, create=wanted is not None and not dry_run) as cmdb,
-            cmdb.read() if wanted is None or dry_run else cmdb.begin() as connection,
-        ):
+        write = wanted is not None and not dry_run
+
+        def look(connection: sa.Connection) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
             before = own_document(connection)
             after = before if wanted is None else wanted
-            changed = before != after
-            if changed and not dry_run:
+            if write and before != after:
                 set_model(connection, after, this_user(task_vars), utc_now(), note)
-            unknown = unknown_in(connection, build_model(shipped_document(), after))
+            return before, after, unknown_in(connection, build_model(shipped_document(), after))
+
+        with Cmdb.open(url, create=write) as cmdb:
+            before, after, unknown = cmdb.change(look) if write else cmdb.ask(look)
+        changed = before != after
         said = f"{'would be' if dry_run else 'was'} set" if changed else "is as it was"
         lines = [f"the model of CIs {said}", *([not_in_model(unknown)] if unknown else [])]
         diff = [{"header": "model of CIs", "before": before, "after": after}] if changed else []

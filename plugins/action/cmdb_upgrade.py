@@ -14,16 +14,25 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.settings import r
 
 
 class ActionModule(TidegateAction):
-    """Upgrade the CMDB, or say what that would do."""
+    """Upgrade the CMDB, or take it back to an older revision, or say what that would do."""
 
     module = "cmdb_upgrade"
     homes = ("cmdb",)
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         dry_run = bool(self._task.check_mode)
-        done = upgrade(required_setting(options, "cmdb"), datetime.now(UTC), dry_run=dry_run)
+        back_to = options["revision"]
+        done = upgrade(required_setting(options, "cmdb"), datetime.now(UTC), back_to=back_to, lose=bool(options["lose"]), dry_run=dry_run)
         changed = done.before != done.after
-        if not changed:
+        if changed and back_to is not None:
+            verb = "would be" if dry_run else "was"
+            said = (
+                f"the CMDB {done.label} {verb} taken back from revision {done.before} to {done.after}, which an older collection needs; "
+                "this one can't use it then"
+            )
+        elif not changed and back_to is not None:
+            said = f"the CMDB {done.label} is of revision {done.after}; nothing to do"
+        elif not changed:
             said = f"the CMDB {done.label} is of revision {done.after}, which this collection needs; nothing to do"
         elif dry_run:
             said = f"the CMDB {done.label} would be upgraded from revision {done.before} to {done.after}; make a backup before"

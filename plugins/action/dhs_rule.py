@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
@@ -17,6 +17,9 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.errors import Tid
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import required_setting
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.person import this_user
 
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
 
 class ActionModule(TidegateAction):
     """Enter or remove stock rules in one transaction."""
@@ -26,13 +29,15 @@ class ActionModule(TidegateAction):
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         write, now, rules = not self._task.check_mode, utc_now(), options["rules"]
-        changes: list[tuple[StockRule | None, StockRule | None]]
-        with Cmdb.open(required_setting(options, "cmdb")) as cmdb, cmdb.begin() if write else cmdb.read() as connection:
+
+        def enter(connection: sa.Connection) -> list[tuple[StockRule | None, StockRule | None]]:
             if options["state"] == "absent":
                 names = {(rule["model"], rule["stockroom"]) for rule in rules}
-                changes = [(rule, None) for rule in remove_rules(connection, names, this_user(task_vars), now, write)]
-            else:
-                changes = [*save_rules(connection, [_rule(rule) for rule in rules], this_user(task_vars), now, write)]
+                return [(rule, None) for rule in remove_rules(connection, names, this_user(task_vars), now, write)]
+            return [*save_rules(connection, [_rule(rule) for rule in rules], this_user(task_vars), now, write)]
+
+        with Cmdb.open(required_setting(options, "cmdb")) as cmdb:
+            changes = cmdb.change(enter) if write else cmdb.ask(enter)
         changed = [_shown(after or before) for before, after in changes]
         diff = [
             {"header": f"{rule['model']} in {rule['stockroom']}", "before": _shown(before), "after": _shown(after)}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
@@ -19,6 +19,9 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.licence.seats imp
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import required_setting
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.person import this_user
 
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
 
 class ActionModule(TidegateAction):
     """Enter or remove an entitlement in one transaction."""
@@ -28,13 +31,15 @@ class ActionModule(TidegateAction):
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         write, actor, now = not self._task.check_mode, this_user(task_vars), utc_now()
-        with Cmdb.open(required_setting(options, "cmdb")) as cmdb, cmdb.begin() if write else cmdb.read() as connection:
-            after: Entitlement | None = None
+
+        def enter(connection: sa.Connection) -> tuple[Entitlement | None, Entitlement | None]:
             if options["state"] == "absent":
-                before = remove(connection, options["name"], actor, now, write)
-            else:
-                after = _wanted(options, next((one for one in entitlements(connection) if one.name == options["name"]), None))
-                before = save(connection, after, actor, now, write)
+                return remove(connection, options["name"], actor, now, write), None
+            after = _wanted(options, next((one for one in entitlements(connection) if one.name == options["name"]), None))
+            return save(connection, after, actor, now, write), after
+
+        with Cmdb.open(required_setting(options, "cmdb")) as cmdb:
+            before, after = cmdb.change(enter) if write else cmdb.ask(enter)
         diff = {"header": options["name"], "before": _shown(before), "after": _shown(after)}
         return {"changed": before != after, "entitlement": _shown(after) or None, "diff": [diff] if before != after else []}
 

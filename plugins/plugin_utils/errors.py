@@ -65,5 +65,14 @@ class ConflictError(TidegateError):
     """Somebody else holds it, or it is already something else: locks, moved tags, lost compare-and-set."""
 
 
+class LostConnectionError(TidegateError):
+    """The database went away in a transaction that may write: ``may_be_written`` unless it is certain that nothing was; ``said`` is what
+    the driver says of it."""
+
+    def __init__(self, sentence: str, said: str, *, may_be_written: bool) -> None:
+        self.said, self.may_be_written = said, may_be_written
+        super().__init__(sentence)
+
+
 class StateError(TidegateError):
     """A transition that the state machine does not allow."""

@@ -21,6 +21,7 @@ import firmware
 import firmware_kills
 import library
 import planning
+import records
 from hosts import Field, close_field, open_field
 from measure import RESULTS, Finding, write
 
@@ -30,6 +31,10 @@ ALONE: dict[str, Callable[[], Finding]] = {
     "scrub_small": library.scrub_small,
     "sync": library.sync,
     "inventory_30k": planning.inventory_30k,
+    "cmdb_write_30k_sqlite": records.cmdb_write_30k_sqlite,
+    "cmdb_write_30k_postgresql": records.cmdb_write_30k_postgresql,
+    "impact_100k": records.impact_100k,
+    "verify_1m": records.verify_1m,
     "clearance_10k": planning.clearance_10k,
     "clearance_firmware": planning.clearance_firmware,
     "plan_100k": planning.plan_100k,

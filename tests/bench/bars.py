@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from deployments import AGAINST_PLAIN, AT_ONCE, CONTROLLER_STEP, FLIPS, PLAYBOOK, QUARTER, SHARED, WAITER, WAYS_BACK
 from firmware import CPU_OF_A_UNIT, POLLS
 from measure import Finding
-from planning import FROM_MEMORY, FROM_MEMORY_FOR_AWX, OURS_FOR_AWX
+from planning import FROM_MEMORY, FROM_MEMORY_FOR_AWX, OURS_FOR_AWX, THREE_TIMES
+from records import IMPACT_BAR, VERIFY_BAR
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,12 @@ def _rows(findings: Mapping[str, Finding]) -> Iterator[tuple[str, ...]]:
     if inventory:
         ours, memory = inventory.costs["ours"].peak_mib, inventory.costs[FROM_MEMORY].peak_mib
         yield _row("inventory_30k", f"memory of ours / {FROM_MEMORY}", 1.25, cpu=ours / memory)
+        many = inventory.costs[THREE_TIMES]
+        ratio = many.cpu_seconds / inventory.costs["ours"].cpu_seconds
+        yield _row("inventory_30k", "CPU seconds of 100,000 hosts / of 30,000", 100 / 30, cpu=ratio)
+    for name, seconds in (("impact_100k", IMPACT_BAR), ("verify_1m", VERIFY_BAR)):
+        if found := findings.get(name):
+            yield _row(name, "seconds of ours", seconds, time=found.seconds, cpu=found.costs["ours"].cpu_seconds)
     if planner := findings.get("plan_100k"):
         planned = planner.costs["ours"]
         yield _row("plan_100k", "CPU seconds of ours", 2.0, cpu=planned.cpu_seconds)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -14,6 +15,7 @@ import subprocess
 import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import yaml
 from measure import Costs, Finding, best
@@ -22,6 +24,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 _UNITS = 20_000
 _MACHINES = 5_000
 FROM_MEMORY, FROM_MEMORY_FOR_AWX, OURS_FOR_AWX = "hosts from memory", "hosts from memory, for AWX", "ours, for AWX"
+THREE_TIMES = "100,000 hosts"
 
 _FROM_MEMORY = r"""
 from ansible.plugins.inventory import BaseInventoryPlugin
@@ -36,7 +39,8 @@ class InventoryModule(BaseInventoryPlugin):
             name, site, variables = f"h{n:05}", f"s{n % 20}", attributes(n)
             inventory.add_host(name)
             words = {"name": name, "class": "server", "site": site, "environment": None, "installations": {}, "written_off": None}
-            variables["tidegate_ci"] = words | {"attributes": {}}
+            unsaid = dict.fromkeys(("owned_by", "support_group", "location", "time_zone")) | {"status": "installed", "revision": 1}
+            variables["tidegate_ci"] = words | unsaid | {"attributes": {}}
             variables["address"], variables["label"] = variables["ansible_host"], f"{name}.{site}"
             for key, value in variables.items():
                 inventory.set_variable(name, key, value)
@@ -64,39 +68,54 @@ _CONFIGURED = {
 
 def inventory_30k() -> Finding:
     """ansible-inventory over a CMDB of 30,000 CIs with ten attributes, as people configure it, with four keyed groups, one group and two
-    variables that are composed, against a plugin that adds the same hosts, groups and variables from memory; and as AWX reads it."""
+    variables that are composed, against a plugin that adds the same hosts, groups and variables from memory; as AWX reads it; and the same
+    of 100,000 CIs."""
     from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 
     folder, costs, names = Path(tempfile.mkdtemp(prefix="tidegate-bench-")), Costs(), {}
     exec(_ATTRIBUTES, names)  # noqa: S102 - the plugin has the same text
     try:
-        with Cmdb.open(str(folder / "cmdb.sqlite"), create=True) as cmdb:
-            cis = [
-                {"name": f"h{n:05}", "class": "server", "site": f"s{n % 20}", "attributes": names["attributes"](n)} for n in range(30_000)
-            ]
-            cmdb.put_cis(cis, actor="bench")
-            del cis
+        for file, count in (("cmdb.sqlite", 30_000), ("many.sqlite", 100_000)):
+            with Cmdb.open(str(folder / file), create=True) as cmdb:
+                cis = [
+                    {"name": f"h{n:05}", "class": "server", "site": f"s{n % 20}", "attributes": names["attributes"](n)}
+                    for n in range(count)
+                ]
+                cmdb.put_cis(cis, actor="bench")
+                del cis
         (folder / "memory.py").write_text(_FROM_MEMORY + _ATTRIBUTES)
         (folder / "memory.yml").write_text("plugin: memory\n")
         (folder / "cmdb.yml").write_text(yaml.safe_dump(_CONFIGURED))
         environment = {
             **os.environ,
-            "TIDEGATE_CMDB": str(folder / "cmdb.sqlite"),
             "ANSIBLE_INVENTORY_PLUGINS": str(folder),
             "ANSIBLE_INVENTORY_ENABLED": "memory,tidegate.release.cmdb",
         }
 
-        def listing(name: str, *how: str) -> None:
+        def listing(name: str, *how: str, file: str = "cmdb.sqlite") -> None:
             command = ["ansible-inventory", "-i", str(folder / name), *how]
-            subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+            settings = {**environment, "TIDEGATE_CMDB": str(folder / file)}
+            with (folder / f"{name}.listed").open("w") as listed:
+                subprocess.run(command, env=settings, check=True, stdout=listed)
 
         costs.take(FROM_MEMORY, lambda: listing("memory.yml", "--graph"))
         costs.take("ours", lambda: listing("cmdb.yml", "--graph"))
         costs.take(FROM_MEMORY_FOR_AWX, lambda: listing("memory.yml", "--list", "--export"))
         costs.take(OURS_FOR_AWX, lambda: listing("cmdb.yml", "--list", "--export"))
+        one, other = (_as_listed(folder / f"{name}.listed") for name in ("memory.yml", "cmdb.yml"))
+        if one != other:
+            raise RuntimeError("the hosts from memory are not the same")
+        costs.take(THREE_TIMES, lambda: listing("cmdb.yml", "--graph", file="many.sqlite"))
         return costs.finding(FROM_MEMORY)
     finally:
         shutil.rmtree(folder)
+
+
+def _as_listed(path: Path) -> dict[str, Any]:
+    """What ansible-inventory listed, in no order."""
+    listed: dict[str, Any] = json.loads(path.read_text())
+    variables = listed.pop("_meta")["hostvars"]
+    return {name: {key: sorted(members) for key, members in group.items()} for name, group in listed.items()} | {"variables": variables}
 
 
 def plan_100k() -> Finding:

@@ -375,6 +375,14 @@ def test_the_upgrade_is_a_verb_of_its_own_with_a_check_mode(bench: Bench, monkey
     assert f"was upgraded from revision 0001 to {upgrade.HEAD}" in done.stdout
     assert bench.hosts() == ["web1"]
     assert bench.module("cmdb_upgrade")["changed"] is False
+    bench.module("cmdb_ci", name="web1", status="maintenance")
+    assert "no place for status of 1 ci, revision of 1 ci; make a backup" in bench.module("cmdb_upgrade", revision="0018")["msg"]
+    back = ("ansible-playbook", "tidegate.release.cmdb_upgrade", "-e", '{"tidegate_cmdb_revision": "0018", "tidegate_cmdb_lose": true}')
+    for how, said in (("--check", "would be taken back"), ("-v", "was taken back"), ("-v", "is of revision 0018; nothing to do")):
+        done = bench.run(*back, how)
+        assert done.returncode == 0, done.stdout
+        assert said in " ".join(done.stdout.split())
+    assert "is of revision 0018" in bench.module("cmdb_ci_info")["msg"]
 
 
 def test_cmdb_ci_with_bad_input_does_not_make_a_cmdb(bench: Bench) -> None:

@@ -3,7 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
+import os
 import re
 import sqlite3
 import subprocess
@@ -12,6 +14,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -273,6 +276,8 @@ def test_the_roles_of_the_page_can_do_what_it_says_and_no_more(postgresql: Calla
         with cmdb.read() as connection:
             assert past_of(connection, datetime.now(UTC), datetime.now(UTC)).query_rows() == cmdb.query()
             connection.exec_driver_sql("SELECT * FROM of_later")
+            for table in schema().chain.metadata.sorted_tables:
+                connection.execute(sa.select(table).limit(1))
         with pytest.raises(TidegateError, match="permission denied"):
             cmdb.put_cis([{"name": "web2"}], "rita")
     with Cmdb.open(url.replace("cmdb@", "walt@")) as cmdb:
@@ -426,14 +431,51 @@ def test_a_writer_that_waits_too_long_says_so(cmdb_url: str, monkeypatch: pytest
     monkeypatch.setattr(engine, "PATIENCE", 1)
     waits = Waits()
     monkeypatch.setattr(activity, "_waits", waits)
-    said = pytest.raises(ConflictError, match="another process has been writing")
+    said = pytest.raises(ConflictError, match=r"has been writing to the CMDB .* for more than 1 s")
     with Cmdb.open(cmdb_url, create=True) as cmdb, Cmdb.open(cmdb_url) as other, cmdb.begin():
         waits.all.clear()
         with said, other.begin():
             pass
-    assert len(waits.all) == 1
+    assert len(waits.all) == 2
     assert re.fullmatch("the CMDB .*, which others write to", waits.all[0]), "what is waited for"
+    assert re.fullmatch(r".*, who writes to the CMDB .*", waits.all[1]), "and for whom"
     assert not waits, "and then no more"
+
+
+def _write_until(url: str, ready: Any, done: Any) -> None:
+    with Cmdb.open(url) as cmdb, cmdb.begin():
+        ready.set()
+        done.wait(60)
+
+
+@pytest.mark.parametrize("mode", ["wal", "delete", "postgresql"])
+def test_a_writer_says_for_whom_it_waits(
+    tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    url = request.getfixturevalue("postgresql")() if mode == "postgresql" else str(tmp_path / "cmdb.sqlite")
+    with Cmdb.open(url, create=True):
+        pass
+    if mode == "delete":  # as on a network's file system, where there can be no log
+        with contextlib.closing(sqlite3.connect(url)) as raw:
+            raw.execute("PRAGMA journal_mode = DELETE")
+    fork = multiprocessing.get_context("fork")
+    ready, done = fork.Event(), fork.Event()
+    other = fork.Process(target=_write_until, args=(url, ready, done))
+    other.start()
+    try:
+        assert ready.wait(60)
+        monkeypatch.setattr(engine, "PATIENCE", 1)
+        waits = Waits()
+        monkeypatch.setattr(activity, "_waits", waits)
+        whom = (
+            rf"tidegate \S+@\S+ {os.getpid()} \(user cmdb, session \d+\)" if mode == "postgresql" else rf"process {other.pid} of \S+ \(.*\)"
+        )
+        with Cmdb.open(url) as cmdb, pytest.raises(ConflictError, match=f"^{whom} has been writing to the CMDB"), cmdb.begin():
+            pass
+        assert re.fullmatch(f"{whom}, who writes to the CMDB .*", waits.all[-1])
+    finally:
+        done.set()
+        other.join(60)
 
 
 def test_opening_a_current_file_costs_little_of_what_making_it_does(tmp_path: Path) -> None:

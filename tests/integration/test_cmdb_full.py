@@ -9,13 +9,18 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
 import pytest
+import sqlalchemy as sa
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb import engine
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.chain import append_history
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
-from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, TidegateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, LostConnectionError, TidegateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.cmdb_verify import verify_cmdb
 from postgresql import PostgreSql, running_postgresql
 
 FEW = 8
@@ -140,11 +145,128 @@ def test_a_transaction_that_was_cut_off_is_there_whole_or_not_at_all(server: Pos
             connection.exec_driver_sql("SELECT 1")
 
     with Cmdb.open(url) as cmdb:
-        with pytest.raises(TidegateError, match=r"went away in the middle of a transaction .* run the same command again") as caught:
+        said = r"went away in the middle of a transaction .*; nothing was written: .* run the same command again"
+        with pytest.raises(LostConnectionError, match=said) as caught:
             cut_off(cmdb)
         assert "\n" not in str(caught.value)
         assert cmdb.cis() == []
         Cmdb.open(url)
+
+
+@dataclass
+class Line:
+    """The connection to a server, which is cut as often as a test says: before something is written, or when that is to be kept."""
+
+    url: str
+    cuts: list[str]
+    attempts: int = 0
+
+    def listen(self, stack: ExitStack) -> None:
+        source = engine.engine(engine.DatabaseAddress.parse(self.url))
+        for event, listener in (("commit", self.at_commit), ("before_cursor_execute", self.at_statement)):
+            sa.event.listen(source, event, listener)
+            stack.callback(sa.event.remove, source, event, listener)
+
+    def at_statement(self, connection: sa.Connection, _cursor: Any, statement: str, *_more: Any) -> None:
+        if statement.startswith("INSERT INTO history"):
+            self.attempts += 1
+            if self.cuts[:1] == ["before"]:
+                self.cut(connection)
+
+    def at_commit(self, connection: sa.Connection) -> None:
+        if not connection.get_execution_options().get(engine.WRITES):
+            return
+        if self.cuts[:1] == ["unheard"]:  # the server has kept it, and its answer does not come through
+            raw = connection.connection.driver_connection
+            assert raw is not None
+            raw.execute("COMMIT")
+            raw.execute("BEGIN")
+            self.cut(connection)
+        elif self.cuts[:1] == ["unkept"]:
+            self.cut(connection)
+
+    def cut(self, connection: sa.Connection) -> None:
+        self.cuts.pop(0)
+        raw: Any = connection.connection.driver_connection
+        with psycopg.connect(self.url.replace("+psycopg", ""), autocommit=True) as other:
+            other.execute("SELECT pg_terminate_backend(%s, 60000)", [raw.info.backend_pid])
+
+
+WRITES: dict[str, tuple[Callable[[Cmdb], Any], Callable[[Cmdb], bool]]] = {
+    "put": (lambda cmdb: cmdb.put_cis([{"name": "new", "revision": 0}], "test"), lambda cmdb: bool(cmdb.cis(["new"]))),
+    "remove": (lambda cmdb: cmdb.remove_cis(["old"], "test"), lambda cmdb: not cmdb.cis(["old"])),
+    "relate": (lambda cmdb: cmdb.relate([("web1", "web2", "uses")], "test"), lambda cmdb: len(cmdb.relations()) == 2),
+    "unrelate": (lambda cmdb: cmdb.unrelate([("web2", "web1", "uses")], "test"), lambda cmdb: cmdb.relations() == []),
+}
+
+
+@pytest.mark.parametrize("write", WRITES)
+@pytest.mark.parametrize(("cut", "attempts"), [("before", 2), ("unkept", 2), ("unheard", 1)])
+def test_what_may_be_done_twice_is_done_once_more_unless_it_is_there(url: str, write: str, cut: str, attempts: int) -> None:
+    does, done = WRITES[write]
+    with Cmdb.open(url) as cmdb, ExitStack() as stack:
+        cmdb.put_cis([{"name": name} for name in ("web1", "web2", "old")], "test")
+        cmdb.relate([("web2", "web1", "uses")], "test")
+        before = verify_cmdb(cmdb, []).lines["history"]
+        line = Line(url, [cut])
+        line.listen(stack)
+        assert does(cmdb)
+        assert (line.attempts, line.cuts, done(cmdb)) == (attempts, [], True)
+        found = verify_cmdb(cmdb, [])
+        assert (found.findings, found.lines["history"]) == ([], before + 1)
+
+
+@pytest.mark.parametrize(
+    ("cuts", "said", "may_be_written"),
+    [
+        (["before", "before"], "in the middle of a transaction .*; nothing was written", False),
+        (["unkept", "unkept"], "in the middle of a transaction .*; nothing was written", False),
+        (["unkept", "before"], "in the middle of a transaction .*; nothing was written", False),
+    ],
+)
+def test_it_is_tried_twice_and_no_more(url: str, cuts: list[str], said: str, may_be_written: bool) -> None:
+    with Cmdb.open(url) as cmdb, ExitStack() as stack:
+        line = Line(url, cuts)
+        line.listen(stack)
+        with pytest.raises(LostConnectionError, match=said) as caught:
+            cmdb.put_cis([{"name": "web1"}], "test")
+        assert (caught.value.may_be_written, line.attempts, cmdb.cis()) == (may_be_written, 2, [])
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_that_it_can_not_be_known_is_said_when_the_server_stays_away(
+    server: PostgreSql, url: str, monkeypatch: pytest.MonkeyPatch, kept: bool
+) -> None:
+    class Stops(Line):
+        def cut(self, connection: sa.Connection) -> None:
+            self.cuts.pop(0)
+            server.stop("immediate")
+
+    with Cmdb.open(url) as cmdb, ExitStack() as stack:
+        line = Stops(url, ["unheard" if kept else "unkept"])
+        line.listen(stack)
+        monkeypatch.setattr(engine, "ABSENCE", 0.1)
+        try:
+            with pytest.raises(LostConnectionError, match=r"whether it has all of that or nothing can't be known: .* run the same command"):
+                cmdb.put_cis([{"name": "web1"}], "test")
+        finally:
+            server.start()
+        assert [ci["name"] for ci in cmdb.cis()] == (["web1"] if kept else [])
+        assert cmdb.put_cis([{"name": "web1"}], "test").unchanged == (["web1"] if kept else [])
+
+
+@pytest.mark.parametrize(("cut", "may_be_written"), [("before", False), ("unheard", True), ("unkept", True)])
+def test_what_may_not_be_done_twice_is_not(url: str, cut: str, may_be_written: bool) -> None:
+    def append(cmdb: Cmdb) -> None:
+        with cmdb.begin() as connection:
+            append_history(connection, [{"at": datetime.now(UTC), "actor": "test", "event": "noted", "data": {}}])
+
+    with Cmdb.open(url) as cmdb, ExitStack() as stack:
+        line = Line(url, [cut])
+        line.listen(stack)
+        with pytest.raises(LostConnectionError, match="can't be known" if may_be_written else "nothing was written"):
+            append(cmdb)
+        assert (line.attempts, verify_cmdb(cmdb, []).lines["history"]) == (1, int(cut == "unheard"))
 
 
 def test_what_is_not_there_is_not_waited_for_long(server: PostgreSql, url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import shutil
 import sqlite3
 import uuid
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,20 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy 
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.chain import append_history, append_journal, heads
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.links import Head
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.past import past_of
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.recorded_sets import record_sets
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema import schema
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.team_model import set_model
+from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.assets import move_units, save_rules
+from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.stock import StockRule
+from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.units import MoveOrder
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.licence.entitlements import save
+from ansible_collections.tidegate.release.plugins.plugin_utils.licence.seats import Entitlement
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit_sets import digest_of
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.cmdb_verify import SeenHeads, Verified, verify_cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.journal_archive import archive_journal
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.retire import ReleaseState, Retirement, enter_status
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -138,6 +147,42 @@ def test_after_a_line_that_something_else_wrote_tidegate_goes_on_and_that_line_a
     ],
 )
 def test_a_row_that_was_changed_by_sql_is_named(cmdb: Cmdb, statement: str, ci: str, words: str) -> None:
+    with cmdb.begin() as connection:
+        connection.exec_driver_sql(statement)
+    finding = verify_cmdb(cmdb, []).findings[0]
+    assert (finding.kind, finding.ci) == ("row", ci)
+    assert words in finding.sentence
+
+
+@pytest.mark.parametrize(
+    ("statement", "ci", "words"),
+    [
+        ('UPDATE host_set SET entries = \'{"nginx": "2"}\'', "web1", "entries of the record of packages of web1"),
+        ("UPDATE host_set SET sha256 = 'feed'", "web1", "sha256 of the record of packages of web1 is 'feed'"),
+        ("UPDATE host_set SET actor = 'mallory'", "web1", "actor of the record of packages of web1 is 'mallory'"),
+        ("DELETE FROM host_set", "web1", "the record of packages of web1 is in the history, and not"),
+        ("UPDATE ci_model SET document = '{}'", "", "document of the model of CIs"),
+        ("DELETE FROM ci_model", "", "the model of CIs is in the history, and not"),
+        ("UPDATE entitlement SET seats = 9", "", "seats of the entitlement acme is 9"),
+        ("UPDATE entitlement SET valid_until = '2099-03-01 12:00:00.000000'", "", "valid_until of the entitlement acme"),
+        ("UPDATE stock_rule SET target = 9", "", "target of the stock rule for R750 in ams is 9"),
+        ("UPDATE asset SET serial = 'S9'", "", "serial of the unit A1 is 'S9'"),
+        ("UPDATE asset SET ci_id = 2", "", "ci of the unit A1 is 'web2'"),
+        ("DELETE FROM release_status", "", "what became of hello 0.9 is in the history, and not"),
+        ("UPDATE release_status SET digest = 'sha256:2'", "", "digest of what became of hello 0.9"),
+    ],
+)
+def test_a_record_that_was_changed_by_sql_is_named(cmdb: Cmdb, statement: str, ci: str, words: str) -> None:
+    with cmdb.begin() as connection:
+        record_sets(connection, "web1", {"packages": (digest_of({"nginx": "1"}), {"nginx": "1"})}, "carl", "as it was", NOW)
+        set_model(connection, {"classes": {"kiln": {"host": True}}}, "carl", NOW, {})
+        local = NOW.astimezone(timezone(timedelta(hours=2)))
+        save(connection, Entitlement("acme", "acme", 5, None, local, "order 7"), "carl", NOW, True)
+        save_rules(connection, [StockRule("R750", "ams", 1, 3, 1, "Contoso", ("R740",))], "carl", NOW, True)
+        orders = [MoveOrder("receive", "A1", "Contoso", "S1", "R750", stockroom="ams"), MoveOrder("install", "A1", ci="web1")]
+        move_units(connection, orders, "carl", NOW, True)
+        enter_status(connection, Retirement("hello", "0.9", "sha256:1", "it leaks", "rita", NOW), ReleaseState.RETIRED)
+    assert _said(verify_cmdb(cmdb, [])) == []
     with cmdb.begin() as connection:
         connection.exec_driver_sql(statement)
     finding = verify_cmdb(cmdb, []).findings[0]

@@ -46,6 +46,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.errors import Con
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.cmdb_verify import verify_cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.stock import spares_for
 from documents import example_policy, write_document
 from office import run_playbook
@@ -61,6 +62,7 @@ def cmdb(cmdb_url: str) -> Iterator[Cmdb]:
     with Cmdb.open(cmdb_url, create=True) as opened:
         opened.put_cis([{"name": name} for name in ("web1", "web2")], actor="test")
         yield opened
+        assert verify_cmdb(opened, []).findings == [], "the history comes to what is there"
 
 
 @pytest.fixture

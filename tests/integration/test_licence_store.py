@@ -24,6 +24,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder im
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import HostState
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.cmdb_verify import verify_cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.write_off import write_off_host
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -37,6 +38,7 @@ def cmdb(cmdb_url: str) -> Iterator[Cmdb]:
     with Cmdb.open(cmdb_url, create=True) as opened:
         opened.put_cis([{"name": f"web{number}"} for number in range(1, 5)], actor="test")
         yield opened
+        assert verify_cmdb(opened, []).findings == [], "the history comes to what is there"
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder im
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import HostState
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.cmdb_verify import verify_cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.retire import (
     ReleaseState,
     Retirement,
@@ -40,6 +41,7 @@ def cmdb(cmdb_url: str) -> Iterator[Cmdb]:
     with Cmdb.open(cmdb_url, create=True) as opened:
         opened.put_cis([{"name": "web1"}, {"name": "web2"}], actor="test")
         yield opened
+        assert verify_cmdb(opened, []).findings == [], "the history comes to what is there"
 
 
 def change(version: str, reason: str = "CVE-2026-1") -> Retirement:

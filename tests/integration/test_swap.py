@@ -40,6 +40,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal i
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import HostState
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.backout import order_backout
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.cmdb_verify import verify_cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.plan import Reach, RunRequest
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.swap import Swap, confirm_swap
 from seals import KEYS
@@ -119,6 +120,7 @@ def bed(cmdb_url: str) -> Iterator[Bed]:
         journal.hold(run, "people have to act", NOW)
         journal.release_lease(run, NOW)
         yield Bed(cmdb, journal, run)
+        assert verify_cmdb(cmdb, []).findings == [], "the history comes to what is there"
 
 
 def test_what_is_read_is_done_in_one_transaction(bed: Bed) -> None:

@@ -40,6 +40,17 @@ def heads(connection: sa.Connection) -> dict[str, Head]:
     return {row.name: Head(row.seq, row.sha256) for row in connection.execute(sa.select(schema().chain))}
 
 
+def is_in_chain(connection: sa.Connection, ends: Mapping[str, Head]) -> bool:
+    """Whether each of these lines, by table, was written: it is the last one, or there."""
+    now = heads(connection)
+    for name, head in ends.items():
+        table = schema().metadata.tables[name].c
+        there = sa.select(table.seq).where(table.seq == head.seq, table.sha256 == head.sha256)
+        if now.get(name) != head and connection.execute(there).first() is None:
+            return False
+    return True
+
+
 def heads_document(connection: sa.Connection) -> dict[str, Any]:
     """The same, as documents have it."""
     return {name: head.to_json() for name, head in sorted(heads(connection).items())}

@@ -16,6 +16,7 @@ import errno
 import functools
 import os
 import random
+import sqlite3
 import time
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -24,10 +25,11 @@ from typing import Any
 from urllib.parse import quote
 
 from ..activity import waiting
-from ..errors import ConflictError, TidegateError
+from ..errors import ConflictError, LostConnectionError, TidegateError
 from ..libs import require
 from ..settings import has_login
 from . import sqlite
+from .lock_holder import application_name, holder_in_postgresql, holder_of_file
 
 with contextlib.suppress(ImportError):
     import sqlalchemy as sa
@@ -48,10 +50,12 @@ _FULL_ERRORS = (errno.EAGAIN,)
 _ABSENT_ERRORS = (errno.ECONNREFUSED, errno.ENOENT, errno.ECONNRESET)
 _FULL_CODES = ("53300", "57P03")
 _GONE_CODES = ("57P01", "57P02")
+_LOCK_TIMEOUT = "55P03"
 # A connection whose other end vanished is noticed, by the kernel, within a minute.
 SOCKET = {"connect_timeout": PATIENCE, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
 # The servers that this process waited for in vain, and what was said of them then.
 _MISSED: dict[DatabaseAddress, str] = {}
+_AGAIN = "see to it that it runs, and run the same command again"
 _PSYCOPG = "postgresql+psycopg"
 _DRIVERS = {"sqlite": "sqlite", "postgresql": _PSYCOPG, "postgres": _PSYCOPG}
 
@@ -115,7 +119,8 @@ def engine(address: DatabaseAddress) -> sa.Engine:
         if address.url.drivername == _PSYCOPG:
             require("postgres")
         try:
-            settings = {name: value for name, value in SOCKET.items() if name not in address.url.query}
+            named = {} if "PGAPPNAME" in os.environ else {"application_name": application_name()}
+            settings = {name: value for name, value in (SOCKET | named).items() if name not in address.url.query}
             return sa.create_engine(address.url, poolclass=sa.NullPool, hide_parameters=True, connect_args=settings)
         except (ImportError, sa.exc.NoSuchModuleError) as error:
             raise TidegateError(
@@ -124,15 +129,27 @@ def engine(address: DatabaseAddress) -> sa.Engine:
             ) from error
     path = address.path
     made = sa.create_engine("sqlite://", creator=lambda: sqlite.connect(path, PATIENCE), poolclass=sa.NullPool, hide_parameters=True)
-    sa.event.listen(made, "begin", _begin_sqlite)
+    sa.event.listen(made, "begin", lambda connection: _begin_sqlite(path, connection))
     return made
+
+
+@dataclass
+class _Stage:
+    """How far a transaction that may write has come: whether the database was asked to keep what it wrote."""
+
+    ends: bool = False
 
 
 @contextlib.contextmanager
 def writing(address: DatabaseAddress, source: sa.Engine) -> Iterator[sa.Connection]:
-    """A transaction that may write: committed at the end, undone by an exception."""
-    with translated(address), _transaction(address, source, {WRITES: True}) as connection:
+    """A transaction that may write: committed at the end, undone by an exception.
+
+    Raises :class:`LostConnectionError` when the database went away in it.
+    """
+    stage = _Stage()
+    with translated(address, stage), _transaction(address, source, {WRITES: True}) as connection:
         yield connection
+        stage.ends = True
 
 
 @contextlib.contextmanager
@@ -156,24 +173,47 @@ def reading_within(address: DatabaseAddress, connection: sa.Connection) -> Itera
 @contextlib.contextmanager
 def _transaction(address: DatabaseAddress, source: sa.Engine, options: dict[str, Any]) -> Iterator[sa.Connection]:
     with waiting(f"the CMDB {address.label}, which others write to" if options.get(WRITES) else f"the CMDB {address.label}"):
-        connection, transaction = _begin(source, options) if address.path else _begin_patiently(address, source, options)
+        connection, transaction = _begin(address, source, options) if address.path else _begin_patiently(address, source, options)
     with connection, transaction:
         yield connection
 
 
-def _begin(source: sa.Engine, options: dict[str, Any]) -> tuple[sa.Connection, sa.RootTransaction]:
+def _begin(address: DatabaseAddress, source: sa.Engine, options: dict[str, Any]) -> tuple[sa.Connection, sa.RootTransaction]:
     connection = source.connect().execution_options(**options)
     try:
         transaction = connection.begin()
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{PATIENCE}s'")
         if connection.dialect.name == "postgresql" and options.get(WRITES):
-            # Whoever listens hears of it when, and if, this is committed; said here it costs no round trip of its own.
-            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK}), pg_notify('{WRITES}', '')")
+            _take_turn(address, connection, transaction)
     except BaseException:
         connection.close()
         raise
     return connection, transaction
+
+
+def _take_turn(address: DatabaseAddress, connection: sa.Connection, transaction: sa.RootTransaction) -> None:
+    """Wait until no other writes; whoever came before has its turn before. Raises :class:`ConflictError` when that takes too long."""
+    # Whoever listens hears of it when, and if, this is committed; said here it costs no round trip of its own.
+    free = f"SELECT pg_try_advisory_xact_lock({_ADVISORY_LOCK}), pg_notify('{WRITES}', '')"
+    if connection.exec_driver_sql(free).scalar():
+        return
+    holder = holder_in_postgresql(connection, _ADVISORY_LOCK)
+    try:
+        with waiting(f"{holder or 'whoever wrote before'}, who writes to the CMDB {address.label}"):
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
+    except sa.exc.OperationalError as error:
+        if getattr(error.orig, "sqlstate", None) != _LOCK_TIMEOUT:
+            raise
+        transaction.rollback()
+        raise _too_long(address, holder_in_postgresql(connection, _ADVISORY_LOCK)) from error
+
+
+def _too_long(address: DatabaseAddress, holder: str) -> ConflictError:
+    return ConflictError(
+        f"{holder or 'another process'} has been writing to the CMDB {address.label} for more than {PATIENCE} s, or others after each "
+        "other; wait for it, then try again"
+    )
 
 
 def _begin_patiently(address: DatabaseAddress, source: sa.Engine, options: dict[str, Any]) -> tuple[sa.Connection, sa.RootTransaction]:
@@ -186,7 +226,7 @@ def _begin_patiently(address: DatabaseAddress, source: sa.Engine, options: dict[
     while True:
         attempts += 1
         try:
-            begun = _begin(source, options)
+            begun = _begin(address, source, options)
             _MISSED.pop(address, None)
             return begun
         except sa.exc.DBAPIError as error:
@@ -229,23 +269,20 @@ def _times(attempts: int) -> str:
 
 
 @contextlib.contextmanager
-def translated(address: DatabaseAddress) -> Iterator[None]:
-    """Turn what the database says into a :class:`TidegateError`; broken constraints stay as they are."""
+def translated(address: DatabaseAddress, stage: _Stage | None = None) -> Iterator[None]:
+    """Turn what the database says into a :class:`TidegateError`; broken constraints stay as they are. ``stage``: of who may write."""
     try:
         yield
     except sa.exc.IntegrityError:
         raise
     except sa.exc.DBAPIError as error:
         said = address.masked(str(error.orig))
-        if "database is locked" in said or getattr(error.orig, "sqlstate", None) == "55P03":
-            raise ConflictError(
-                f"another process has been writing to the CMDB {address.label} for more than {PATIENCE} s; wait for it, then try again"
-            ) from error
+        if "database is locked" in said or getattr(error.orig, "sqlstate", None) == _LOCK_TIMEOUT:
+            raise _too_long(address, holder_of_file(address.path) if address.path else "") from error
         if error.connection_invalidated or getattr(error.orig, "sqlstate", None) in _GONE_CODES:
-            raise TidegateError(
-                f"the CMDB {address.label} went away in the middle of a transaction ({said}), which it has whole or not at all; see to it "
-                "that it runs, and run the same command again"
-            ) from error
+            if stage is None:
+                raise TidegateError(f"the CMDB {address.label} went away while it was read ({said}); {_AGAIN}") from error
+            raise lost(address, said, may_be_written=stage.ends) from error
         if "not a database" in said or "malformed" in said:
             raise TidegateError(
                 f"{address.label} is not a CMDB ({said}); give the path of a CMDB, or restore it from its backup"
@@ -255,5 +292,28 @@ def translated(address: DatabaseAddress) -> Iterator[None]:
         ) from error
 
 
-def _begin_sqlite(connection: sa.Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get(WRITES) else "BEGIN")
+def lost(address: DatabaseAddress, said: str, *, may_be_written: bool) -> LostConnectionError:
+    """What to raise when the database went away in a transaction that may write, ``said`` what the driver says of that."""
+    if may_be_written:
+        what = f"while it was to keep what was written ({said}); whether it has all of that or nothing can't be known"
+    else:
+        what = f"in the middle of a transaction ({said}); nothing was written"
+    return LostConnectionError(f"the CMDB {address.label} went away {what}: {_AGAIN}", said, may_be_written=may_be_written)
+
+
+def _begin_sqlite(path: Path, connection: sa.Connection) -> None:
+    if not connection.get_execution_options().get(WRITES):
+        connection.exec_driver_sql("BEGIN")
+        return
+    raw: Any = connection.connection.dbapi_connection
+    raw.execute("PRAGMA busy_timeout = 0")
+    try:
+        raw.execute("BEGIN IMMEDIATE")
+        return
+    except sqlite3.OperationalError as error:
+        if "locked" not in str(error):
+            raise
+    finally:
+        raw.execute(f"PRAGMA busy_timeout = {PATIENCE * 1000}")
+    with waiting(f"{holder_of_file(path) or 'whoever wrote before'}, who writes to the CMDB {path}"):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -85,12 +85,12 @@ def _impact(connection: sa.Connection, model: CiModel, names: Collection[str], h
         frontier = sorted(reached)
     numbers = [step[1] for _distance, _along, taken in steps for step in taken]
     known.update(_rows(connection, ids if len(numbers) > _CHUNK else ids.where(ci.id.in_(numbers))))
-    found: dict[int, Hit] = {}
+    found: dict[str, Hit] = {}
     for distance, along, taken in steps:
-        for here, there, kind in taken:
-            source, target = (known[here], known[there]) if along else (known[there], known[here])
-            found[there] = Hit(distance, source, kind, target, found.get(here))
-    return {known[number]: hit for number, hit in found.items()}
+        for from_number, to_number, kind in taken:
+            here, there = known[from_number], known[to_number]
+            found[there] = Hit(distance, *((here, kind, there) if along else (there, kind, here)), found.get(here))
+    return found
 
 
 def _rows(connection: sa.Connection, query: sa.Select[Any]) -> list[Any]:

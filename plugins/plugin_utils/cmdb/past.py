@@ -12,9 +12,20 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from ...module_utils.host_sets import digest_of
 from ..documents import parse_time
 from ..errors import TidegateError
-from .replay import PastCmdb, replay
+from .replay import (
+    PastCmdb,
+    as_recorded,
+    entitlement_record,
+    model_record,
+    release_record,
+    replay,
+    rule_record,
+    set_record,
+    unit_record,
+)
 from .schema import schema
 from .store import Cmdb
 
@@ -56,7 +67,28 @@ def present(cmdb: Cmdb, connection: sa.Connection) -> PastCmdb:
         {(row["source"], row["target"], row["kind"]) for row in cmdb.relations(connection=connection)},
         {(row["ci"], row["release"]): {key: row[key] for key in keys} for row in cmdb.installations(connection=connection)},
         cmdb.write_offs(connection=connection),
+        dict(_records(connection)),
     )
+
+
+def _records(connection: sa.Connection) -> Iterator[tuple[tuple[str, str], dict[str, Any]]]:
+    """What the tables have on record besides, as :attr:`PastCmdb.records` has it."""
+    t = schema()
+    for row in _rows(connection, sa.select(*_columns(t.ci_model))):
+        yield model_record(), as_recorded(row)
+    for row in _rows(connection, sa.select(t.ci.c.name.label("ci"), *_columns(t.host_set)).join_from(t.host_set, t.ci)):
+        with contextlib.suppress(AttributeError, TypeError, ValueError):
+            row["entries"] = digest_of(row["entries"])
+        yield set_record(row["ci"], row["name"]), as_recorded(row)
+    for row in _rows(connection, sa.select(*_columns(t.entitlement))):
+        yield entitlement_record(row["name"]), as_recorded(row)
+    for row in _rows(connection, sa.select(*_columns(t.stock_rule))):
+        yield rule_record(row["model"], row["stockroom"]), as_recorded(row)
+    of_unit = sa.select(sa.func.coalesce(t.ci.c.name, "").label("ci"), *_columns(t.asset)).select_from(t.asset.outerjoin(t.ci))
+    for row in _rows(connection, of_unit):
+        yield unit_record(row["tag"]), as_recorded(row | {"deployment": row["deployment_id"]})
+    for row in _rows(connection, sa.select(*_columns(t.release_status))):
+        yield release_record(row["release"], row["version"]), as_recorded(row)
 
 
 def lines_of(connection: sa.Connection, table: sa.Table, *conditions: sa.ColumnElement[bool]) -> Iterator[dict[str, Any]]:
@@ -76,7 +108,8 @@ def _rows(connection: sa.Connection, select: sa.Select[Any]) -> Iterator[dict[st
 
 def _columns(table: sa.Table) -> list[sa.ColumnElement[Any]]:
     """The columns of a table, by their names, of which SQLite believes whatever is in them."""
-    readers = {"at": _as_moment(), "data": _as_json(), "attributes": _as_json()}
+    readers = dict.fromkeys(("at", "valid_from", "valid_until"), _as_moment())
+    readers |= dict.fromkeys(("data", "attributes", "document", "entries", "substitutes"), _as_json())
     return [sa.type_coerce(column, readers.get(column.name, column.type)).label(column.name) for column in table.columns]
 
 

@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from .chain import append_history
 from .schema import schema
@@ -86,3 +87,27 @@ def record_sets(
     ]
     append_history(connection, [{"at": now, "actor": actor, "ci": host, "event": _EVENT, "data": data} for data in said])
     return changed
+
+
+def all_sets(connection: sa.Connection) -> list[dict[str, Any]]:
+    """Every set that is on record, by host and name of the set: ``ci``, ``name``, and what :class:`RecordedSet` has."""
+    tables = schema()
+    of = tables.host_set.c
+    columns = (tables.ci.c.name.label("ci"), of.name, of.sha256, of.entries, of.actor, of.reason, of.at)
+    rows = connection.execute(sa.select(*columns).join_from(tables.host_set, tables.ci)).mappings()
+    return sorted(map(dict, rows), key=lambda row: (str(row["ci"]), str(row["name"])))
+
+
+def enter_sets(connection: sa.Connection, rows: Sequence[Mapping[str, Any]], ids: Mapping[str, int]) -> None:
+    """Enter sets that another CMDB had on record, as :func:`all_sets` gives them, in a transaction that may write. None of them is here;
+    ``ids``: those of the CIs, by name."""
+    if not rows:
+        return
+    columns = ("name", "sha256", "entries", "actor", "reason", "at")
+    connection.execute(sa.insert(schema().host_set), [{"ci_id": ids[row["ci"]], **{name: row[name] for name in columns}} for row in rows])
+    data = [
+        {"set": row["name"], "sha256": row["sha256"], "was": None, "count": len(row["entries"]), "reason": row["reason"], "imported": True}
+        for row in rows
+    ]
+    lines = [{"at": row["at"], "actor": row["actor"], "ci": row["ci"], "event": _EVENT} for row in rows]
+    append_history(connection, [line | {"data": said} for line, said in zip(lines, data, strict=True)])

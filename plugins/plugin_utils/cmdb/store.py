@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import contextlib
 import zoneinfo
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
-from ..errors import ConflictError, DocumentError, NotFoundError, Problem, StateError, TidegateError
+from ..collector import uncollected
+from ..errors import ConflictError, DocumentError, LostConnectionError, NotFoundError, Problem, StateError, TidegateError
 from . import ci_changes, presence, sqlite, upgrade
 from . import engine as database
 from . import model as rules
-from .chain import append_history
+from .chain import append_history, heads, is_in_chain
 from .ci_changes import PutResult, Triple, is_live
+from .links import Head
 from .model import AroundPut, CiModel
 from .query import pick_rows
 from .schema import schema
@@ -33,6 +35,7 @@ with contextlib.suppress(ImportError):
 _CHUNK = 500
 _BETWEEN = 200  # lines of a CI's history that are looked at for who has written since
 _SAID = 3  # of these, how many a message has
+_T = TypeVar("_T")
 
 
 class Cmdb:
@@ -90,6 +93,47 @@ class Cmdb:
         if self._moment is not None:  # the writer would wait for this very reader on an SQLite file without a write-ahead log
             raise StateError("nothing is written to a CMDB as it is at one moment; write to the CMDB itself when the moment is over")
         return database.writing(self._address, self._source)
+
+    def change(self, work: Callable[[sa.Connection], _T]) -> _T:
+        """Do in one transaction what comes to the same when it is done twice, and leaves a line wherever it changes something.
+
+        It is done once more when the connection to the database was lost, unless what was written turns out to be there. When it is lost
+        again :class:`LostConnectionError` says that nothing was written, or that it can't be known.
+        """
+        try:
+            return self._change(work)
+        except LostConnectionError as lost:
+            try:
+                return self._change(work)
+            except TidegateError as error:
+                # What the first one may have written could be what the second one stumbles over.
+                if not lost.may_be_written and isinstance(error, DocumentError | ConflictError | NotFoundError | LostConnectionError):
+                    raise
+                raise lost from error
+
+    def ask(self, work: Callable[[sa.Connection], _T]) -> _T:
+        """What ``work`` gives that only reads, or would only look at what :meth:`change` would do."""
+        with self.read() as connection:
+            return work(connection)
+
+    def _change(self, work: Callable[[sa.Connection], _T]) -> _T:
+        ends: dict[str, Head] = {}
+        try:
+            with self.begin() as connection:
+                found = work(connection)
+                if self._address.path is None:  # a file does not go away
+                    ends = heads(connection)
+        except LostConnectionError as lost:
+            if not lost.may_be_written:
+                raise
+            try:
+                with self.read() as connection:
+                    there = is_in_chain(connection, ends)
+            except TidegateError as error:
+                raise lost from error
+            if not there:
+                raise database.lost(self._address, lost.said, may_be_written=False) from lost
+        return found
 
     def read(self) -> AbstractContextManager[sa.Connection]:
         """A connection whose reads all see the same moment, whoever writes meanwhile."""
@@ -194,7 +238,8 @@ class Cmdb:
         CI that is in use would not be live any more.
         """
         wanted = ci_changes.checked(rows)
-        with self._reading(connection) if dry_run or connection is not None else self.begin() as writer:
+
+        def put(writer: sa.Connection) -> PutResult:
             current = self._current(writer, wanted)
             self._refuse_stale(writer, wanted, current)
             result = ci_changes.plan(current, wanted, merge=merge)
@@ -209,7 +254,13 @@ class Cmdb:
             if not dry_run:
                 self._uninstall(writer, installed, actor)
                 self._write(writer, result, actor, note or {})
-        return result
+            return result
+
+        with uncollected():  # of many CIs the collector would go through what is made of them again and again
+            if not dry_run and connection is None:
+                return self.change(put)
+            with self._reading(connection) as reader:
+                return put(reader)
 
     def remove_cis(self, names: Iterable[str], actor: str, *, dry_run: bool = False, note: Mapping[str, str] | None = None) -> list[str]:
         """Remove CIs and their relations in one transaction; returns the names that were there.
@@ -220,7 +271,8 @@ class Cmdb:
         names = sorted(set(names))
         ci_changes.check_names(names)
         tables = schema()
-        with self.read() if dry_run else self.begin() as connection:
+
+        def remove(connection: sa.Connection) -> list[str]:
             found = {row["name"]: row for row in self.cis(names, connection)}
             reasons, installed = self._uses(connection, names)
             if reasons:
@@ -235,7 +287,9 @@ class Cmdb:
                     sa.delete(tables.ci).where(tables.ci.c.id == sa.bindparam("gone")), [{"gone": one} for one in ids.values()]
                 )
                 _remember(connection, actor, "removed", ((name, {"before": row, **(note or {})}) for name, row in found.items()))
-        return list(found)
+            return list(found)
+
+        return self.ask(remove) if dry_run else self.change(remove)
 
     def relations(self, names: Iterable[str] | None = None, connection: sa.Connection | None = None) -> list[dict[str, str]]:
         """Relations, all or those that start or end at ``names``, sorted. Keys: source, target, kind."""
@@ -502,7 +556,8 @@ class Cmdb:
         given = set(relations)
         ci_changes.check_relations(sorted(given, key=repr))
         ci = schema().ci.c
-        with self.read() if dry_run else self.begin() as connection:
+
+        def relate(connection: sa.Connection) -> list[Triple]:
             names = {name for source, target, _kind in given for name in (source, target)}
             self._ids(connection, names)
             there = self.relations({source for source, _target, _kind in given}, connection)
@@ -522,7 +577,9 @@ class Cmdb:
                     for source, target, kind in sorted(touched)
                 )
                 _remember(connection, actor, "related" if wanted else "unrelated", lines)
-        return sorted(touched)
+            return sorted(touched)
+
+        return self.ask(relate) if dry_run else self.change(relate)
 
     def _revise(self, connection: sa.Connection, names: set[str]) -> dict[str, int]:
         """Count a change to CIs, whose relations are a part of them; returns their revisions."""

@@ -1,7 +1,7 @@
 # Copyright (c) Tidegate maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Making a CMDB, and bringing an older one up to date when somebody asks for that.
+"""Making a CMDB, and bringing an older one up to date, or back, when somebody asks for that.
 
 Opening migrates nothing: colleagues whose collection is older could no longer read what they work with. Alembic is imported only when
 there is something to do: opening a current CMDB costs one SELECT.
@@ -32,6 +32,7 @@ with contextlib.suppress(ImportError):
 # The revision that this code reads and writes; the newest file of migrations/versions.
 HEAD = "0021"
 
+_DERIVED = frozenset({"chain", "sha256"})  # what an upgrade makes anew of the lines that are there
 _WITH_MODEL = "0019"  # and later revisions keep the model of CIs
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _REMEDY = "give the path or URL of a CMDB; tidegate.release.cmdb_ci makes one when it writes the first CI"
@@ -43,8 +44,8 @@ class RevisionError(TidegateError):
 
 @dataclass(frozen=True)
 class Upgrade:
-    """What an upgrade did, or would do: the revisions before and after, what the CMDB is called, and sentences on what means something else
-    than before."""
+    """What an upgrade, or the way back, did, or would do: the revisions before and after, what the CMDB is called, and sentences on what
+    means something else than before or is lost."""
 
     label: str
     before: str
@@ -75,14 +76,18 @@ def make_ready(address: database.DatabaseAddress, source: sa.Engine, *, create: 
         )
 
 
-def upgrade(url: str, now: datetime, *, dry_run: bool = False) -> Upgrade:
-    """Bring the CMDB at ``url``, the path of an SQLite file or an SQLAlchemy URL, to :data:`HEAD`, in one transaction.
+def upgrade(url: str, now: datetime, *, back_to: str | None = None, lose: bool = False, dry_run: bool = False) -> Upgrade:
+    """Bring the CMDB at ``url``, the path of an SQLite file or an SQLAlchemy URL, to :data:`HEAD`, or ``back_to`` an older revision, in one
+    transaction. On the way back rows go only if one says that they are to be lost, ``lose``.
 
     Raises :class:`NotFoundError` when there is none, :class:`ConflictError` while somebody drives a deployment, whose collection would be
-    locked out in the middle of it, and :class:`TidegateError` when it isn't a CMDB, is newer than this code or can't be reached.
+    locked out in the middle of it, or for rows that would be lost, and :class:`TidegateError` when it isn't a CMDB, is newer than this
+    code or can't be reached.
     """
     address = database.DatabaseAddress.parse(url)
     try:
+        if back_to is not None:
+            return _take_back(address, database.engine(address), now, back_to, lose, dry_run)
         return _upgrade(address, database.engine(address), now, dry_run)
     finally:
         if address.path is not None:
@@ -95,19 +100,72 @@ def _upgrade(address: database.DatabaseAddress, source: sa.Engine, now: datetime
         return Upgrade(address.label, before, HEAD)
     with database.reading(address, source) if dry_run else database.writing(address, source) as connection:
         before = _revision(address, connection) or before  # another process may have upgraded it meanwhile
-        deployment = schema().deployment
-        driven = sa.select(deployment.c.rfc, deployment.c.holder, deployment.c.lease_until).where(deployment.c.lease_until > now)
-        for rfc, holder, until in connection.execute(driven):
-            raise ConflictError(
-                f"the deployment of {rfc} is being driven by {holder}, whose collection could not go on after an upgrade of the CMDB; "
-                f"wait until it ends, or until {until.isoformat(timespec='seconds')} if that process is gone"
-            )
+        _refuse_driven(connection, now)
         if not dry_run:
             _migrate(connection)
         # An upgrade that only would be made finds no model of the team's yet.
         model = shipped_model() if dry_run and before < _WITH_MODEL else model_in(connection)
         notes = notes_on_upgrade(connection, model)
     return Upgrade(address.label, before, HEAD, tuple(notes))
+
+
+def _take_back(address: database.DatabaseAddress, source: sa.Engine, now: datetime, to: str, lose: bool, dry_run: bool) -> Upgrade:
+    if not re.fullmatch(r"\d{4}", to) or not "0001" <= to <= HEAD:
+        raise TidegateError(f"there is no revision {to!a:.20} of a CMDB; give one from 0001 to {HEAD}, which older collections name")
+    before = _existing(address, source)
+    if before < to:
+        raise TidegateError(f"the CMDB {address.label} is of revision {before}, so {to} is no way back; leave it out to upgrade")
+    if before == to:
+        return Upgrade(address.label, before, to)
+    with database.writing(address, source) as connection:
+        before = _revision(address, connection) or before
+        _refuse_driven(connection, now)
+        lost = _lost_at(connection, to)
+        if lost and not lose:
+            raise ConflictError(
+                f"the CMDB {address.label} was not taken back to revision {to}, for that has no place for {', '.join(lost)}; make a "
+                "backup, and say that this is to be lost with lose: true"
+            )
+        if not dry_run:
+            _migrate(connection, to)
+    return Upgrade(address.label, before, to, tuple(f"lost: {one}" for one in lost))
+
+
+def _refuse_driven(connection: sa.Connection, now: datetime) -> None:
+    deployment = schema().deployment
+    driven = sa.select(deployment.c.rfc, deployment.c.holder, deployment.c.lease_until).where(deployment.c.lease_until > now)
+    for rfc, holder, until in connection.execute(driven):
+        raise ConflictError(
+            f"the deployment of {rfc} is being driven by {holder}, whose collection could not go on after an upgrade of the CMDB; "
+            f"wait until it ends, or until {until.isoformat(timespec='seconds')} if that process is gone"
+        )
+
+
+def _lost_at(connection: sa.Connection, to: str) -> list[str]:
+    """What an older revision has no place for: tables with so many rows, and columns in which so many have something."""
+    tables = schema().metadata.tables
+    there = _columns(connection)
+    with connection.begin_nested() as trial:
+        _migrate(connection, to)
+        left = _columns(connection)
+        trial.rollback()
+    counts = ((connection.scalar(sa.select(sa.func.count()).select_from(tables[name])), name) for name in there.keys() - left.keys())
+    found = sorted(f"{count} {name}" for count, name in counts if count and name not in _DERIVED)
+    for name in sorted(there.keys() & left.keys()):
+        for column in tables[name].columns:
+            if column.name not in there[name] - left[name] - _DERIVED:
+                continue
+            default: Any = column.server_default
+            usual = sa.true() if default is None else column != sa.cast(default.arg, column.type)
+            if count := connection.scalar(sa.select(sa.func.count()).select_from(tables[name]).where(column.is_not(None), usual)):
+                found.append(f"{column.name} of {count} {name}")
+    return found
+
+
+def _columns(connection: sa.Connection) -> dict[str, set[str]]:
+    look = sa.inspect(connection)
+    names = schema().metadata.tables.keys() & set(look.get_table_names())
+    return {table: {column["name"] for column in look.get_columns(table)} for table in names}
 
 
 def _existing(address: database.DatabaseAddress, source: sa.Engine) -> str:
@@ -167,8 +225,8 @@ def _create_file(path: Path) -> None:
         raise TidegateError(f"the CMDB {path} can't be made: {reason}; check that {path.parent} is a directory you may write to") from error
 
 
-def _migrate(connection: sa.Connection) -> None:
-    """Run the migrations that ``connection``'s database lacks, if any, in its transaction."""
+def _migrate(connection: sa.Connection, back_to: str | None = None) -> None:
+    """Run the migrations that ``connection``'s database lacks, if any, or those back to an older revision, in its transaction."""
     # Only a database that has to be upgraded pays for the import.
     from alembic.config import Config  # noqa: PLC0415 - see above
     from alembic.runtime.environment import EnvironmentContext  # noqa: PLC0415 - see above
@@ -177,7 +235,7 @@ def _migrate(connection: sa.Connection) -> None:
     scripts = ScriptDirectory(str(_MIGRATIONS))
 
     def steps(revision: Any, _context: Any) -> Any:
-        return scripts._upgrade_revs(HEAD, revision)
+        return scripts._upgrade_revs(HEAD, revision) if back_to is None else scripts._downgrade_revs(back_to, revision)
 
     with EnvironmentContext(Config(), scripts, fn=steps) as environment:
         environment.configure(connection=connection)

@@ -10,7 +10,7 @@ of it that lacks something is one that lacks something.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -65,6 +65,23 @@ def snapshots(cmdb: Cmdb, names: Collection[str] | None = None, connection: sa.C
         rows = reader.execute(sa.select(schema().library_seen)).all()
     wanted = (row for row in rows if names is None or row.release in names)
     return {(row.release, row.version): Snapshot.from_json(row.release, row.version, row.digest, row.document) for row in wanted}
+
+
+def seen_rows(connection: sa.Connection) -> list[dict[str, Any]]:
+    """What was ever seen of each release, by name and version, as JSON has it: for another CMDB."""
+    rows = map(dict, connection.execute(sa.select(schema().library_seen)).mappings())
+    return sorted(rows, key=lambda row: (str(row["release"]), str(row["version"])))
+
+
+def enter_seen(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Enter what :func:`seen_rows` gave of another CMDB, in a transaction that may write; nothing of it is here.
+
+    Raises :class:`IntegrityError` for what can't be that.
+    """
+    for row in rows:
+        Snapshot.from_json(row["release"], row["version"], row["digest"], row["document"])
+    if rows:
+        connection.execute(sa.insert(schema().library_seen), [dict(row) for row in rows])
 
 
 def meant_by(cmdb_url: str | None, names: Collection[str] | None) -> Meant:

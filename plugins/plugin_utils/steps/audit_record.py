@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from ..cmdb.recorded_sets import record_sets, recorded_digests
 from ..cmdb.store import Cmdb
 from ..errors import TidegateError
 from .audit_sets import SETS, HostSets
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
 
 
 def record_hosts(
@@ -34,7 +38,8 @@ def record_hosts(
         raise TidegateError(
             f"{', '.join(mute)} did not say all that goes on record{f' ({why})' if why else ''}; mend that, or leave it out"
         )
-    with cmdb.begin() if write else cmdb.read() as connection:
+
+    def record(connection: sa.Connection) -> dict[str, list[str]]:
         known, there = recorded_digests(connection), {str(ci["name"]) for ci in cmdb.cis(found, connection)}
         new: dict[str, list[str]] = {}
         for host, sets in whole.items():
@@ -43,4 +48,6 @@ def record_hosts(
                 new[host] = changed
                 if write:
                     record_sets(connection, host, {name: (sets.sha256[name], sets.entries[name]) for name in changed}, actor, reason, now)
-    return new
+        return new
+
+    return cmdb.change(record) if write else cmdb.ask(record)

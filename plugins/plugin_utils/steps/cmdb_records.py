@@ -4,6 +4,7 @@
 """The records of a CMDB as one JSON document, which another CMDB takes: what is so now, and not what led to it.
 
 Journals, changes, seats and reservations belong to deployments, whose truth is the database in which they ran.
+Which tables a document has, and why it does not have the others, is in :data:`EXPORTED` and :data:`NOT_EXPORTED`.
 """
 
 from __future__ import annotations
@@ -17,24 +18,50 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from ..cmdb.recorded_sets import all_sets, enter_sets
 from ..cmdb.schema import schema
 from ..cmdb.store import Cmdb
+from ..cmdb.team_model import own_document, set_model
 from ..dhs.assets import enter_units, list_rules, list_units, save_rules
 from ..dhs.stock import StockRule
 from ..dhs.units import AVAILABLE, RESERVED, Unit, UnitState
 from ..documents import parse_time
 from ..errors import ConflictError, DocumentError, Problem, TidegateError
+from ..evidence.library import enter_seen, seen_rows
 from ..files import write_atomically
 from ..licence.entitlements import entitlements, save
 from ..licence.seats import Entitlement
 from ..strict_json import read_object
+from .audit_sets import digest_of
+from .retire import ReleaseState, Retirement, enter_status, statuses
 
 with contextlib.suppress(ImportError):
     import sqlalchemy as sa
 
 VERSION = 1
-PARTS = ("cis", "installations", "write_offs", "entitlements", "units", "stock_rules")
-_SCHEMA = Path(__file__).parent.parent / "schemas" / "cmdb_records.schema.json"
+EXPORTED: Mapping[str, tuple[str, ...]] = {
+    "model": ("ci_model",),
+    "cis": ("ci", "relation"),
+    "host_sets": ("host_set",),
+    "installations": ("installation",),
+    "write_offs": ("write_off",),
+    "entitlements": ("entitlement",),
+    "units": ("asset",),
+    "stock_rules": ("stock_rule",),
+    "releases": ("release_status",),
+    "library": ("library_seen",),
+}
+"""The tables that each part of a document is of."""
+_DEPLOYMENT = "it is a deployment's, whose truth is the database in which it ran"
+NOT_EXPORTED: Mapping[str, str] = {
+    **dict.fromkeys(("deployment", "wave", "deployment_host", "controller", "lock", "seat", "work_order", "done_by_hand"), _DEPLOYMENT),
+    **dict.fromkeys(("history", "journal", "journal_archive", "chain"), "it is what was written to one database, in its order"),
+    **dict.fromkeys(("change", "change_ci", "debt"), "it is the register's, whose changes name deployments"),
+    **dict.fromkeys(("firmware_level", "asset_firmware"), "a deployment sets the level, and units are read for it again"),
+}
+"""Of each of the other tables, why a document does not have it."""
+PARTS = tuple(EXPORTED)
+_SCHEMAS = Path(__file__).parent.parent / "schemas"
 _REMEDY = "correct it, or export again"
 _SHOWN = 20  # faults of one file
 
@@ -50,7 +77,9 @@ def export_records(cmdb: Cmdb, connection: sa.Connection) -> dict[str, Any]:
     gone = cmdb.write_offs(connection=connection)
     return {
         "schema": VERSION,
+        "model": [{"document": own}] if (own := own_document(connection)) else [],
         "cis": [_ci(ci) | {"relations": relations.get(ci["name"], [])} for ci in cmdb.cis(connection=connection)],
+        "host_sets": [_set(row) for row in all_sets(connection)],
         "installations": [
             {**{key: row[key] for key in ("ci", "release", "version", "digest")}, "since": row["since"].isoformat()} for row in installed
         ],
@@ -61,6 +90,12 @@ def export_records(cmdb: Cmdb, connection: sa.Connection) -> dict[str, Any]:
         ],
         "units": [_unit(unit) for unit in list_units(connection)],
         "stock_rules": [asdict(rule) | {"substitutes": list(rule.substitutes)} for rule in list_rules(connection)],
+        "releases": [
+            {"release": of[0], "version": of[1], "digest": one.digest, "state": str(one.state), "reason": one.reason}
+            | {"by": one.actor, "at": one.at.isoformat()}
+            for of, one in sorted(statuses(connection).items())
+        ],
+        "library": seen_rows(connection),
     }
 
 
@@ -103,11 +138,27 @@ def read_records(path: Path) -> dict[str, Any]:
         )
     problems = [
         Problem(f"{path} {'.'.join(map(str, fault.absolute_path)) or 'as a whole'}", _said(fault), _REMEDY)
-        for fault, _number in zip(_validator().iter_errors(records), range(_SHOWN), strict=False)
+        for fault, _number in zip(_validator("cmdb_records").iter_errors(records), range(_SHOWN), strict=False)
     ]
     if problems:
         raise DocumentError(problems)
+    if where := next(_texts_with_nul(records, "records"), None):
+        raise DocumentError([Problem(f"{path} {where}", "it has a NUL", "take that out of it")])
     return records
+
+
+def _texts_with_nul(value: object, where: str) -> Iterator[str]:
+    """Where a text, or a key, has what PostgreSQL takes in none."""
+    if isinstance(value, str):
+        if "\0" in value:
+            yield where
+    elif isinstance(value, dict):
+        for key, one in value.items():
+            yield from _texts_with_nul(key, f"{where}, a key")
+            yield from _texts_with_nul(one, f"{where}.{ascii(key)[1:-1]:.40}")
+    elif isinstance(value, list):
+        for number, one in enumerate(value):
+            yield from _texts_with_nul(one, f"{where}[{number}]")
 
 
 def import_records(cmdb: Cmdb, connection: sa.Connection, records: Mapping[str, Any], actor: str, now: datetime) -> bool:
@@ -134,12 +185,18 @@ def import_records(cmdb: Cmdb, connection: sa.Connection, records: Mapping[str, 
 
 
 def _enter(cmdb: Cmdb, connection: sa.Connection, records: Mapping[str, Any], actor: str, now: datetime) -> None:
+    for one in records["model"]:
+        if fault := next(_validator("model").iter_errors({"schema": 1, **one["document"]}), None):
+            raise TidegateError(f"the model of CIs can't be one: {fault.message:.200}; {_REMEDY}")
+        set_model(connection, one["document"], actor, now, {})
+        cmdb.model(connection)
     cmdb.put_cis(records["cis"], actor, connection=connection, copied=True)
     rows = [row | {"since": parse_time(row["since"])} for row in records["installations"]]
     cmdb.record_installations(connection, rows, actor, now)
     t = schema()
+    ids = {str(row.name): int(row.id) for row in connection.execute(sa.select(t.ci.c.name, t.ci.c.id))}
+    enter_sets(connection, [_read_set(row, ids) for row in records["host_sets"]], ids)
     if rows:
-        ids = {row.name: row.id for row in connection.execute(sa.select(t.ci.c.name, t.ci.c.id))}
         this = (t.installation.c.ci_id == sa.bindparam("of_ci"), t.installation.c.release == sa.bindparam("of_release"))
         since = [{"of_ci": ids[row["ci"]], "of_release": row["release"], "on": row["since"]} for row in rows]
         connection.execute(sa.update(t.installation).where(*this).values(since=sa.bindparam("on")), since)
@@ -151,6 +208,23 @@ def _enter(cmdb: Cmdb, connection: sa.Connection, records: Mapping[str, Any], ac
     enter_units(connection, [Unit(**{**one, "state": UnitState(one["state"])}) for one in records["units"]], actor, now)
     rules = [StockRule(**{**one, "substitutes": tuple(one["substitutes"])}) for one in records["stock_rules"]]
     save_rules(connection, rules, actor, now, True)
+    for one in records["releases"]:
+        said = Retirement(one["release"], one["version"], one["digest"], one["reason"], one["by"], parse_time(one["at"]))
+        enter_status(connection, said, ReleaseState(one["state"]))
+    enter_seen(connection, records["library"])
+
+
+def _set(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: row[key] for key in ("ci", "name", "sha256", "entries", "reason")} | {"by": row["actor"], "at": row["at"].isoformat()}
+
+
+def _read_set(row: Mapping[str, Any], cis: Mapping[str, int]) -> dict[str, Any]:
+    """A set as the database has it; raises :class:`TidegateError` for one that no host could have said."""
+    if row["ci"] not in cis:
+        raise TidegateError(f"{row['name']!a:.80} is a record of {row['ci']!a:.80}, which is none of the CIs; {_REMEDY}")
+    if digest_of(row["entries"]) != row["sha256"]:
+        raise TidegateError(f"the entries of {row['name']!a:.80} of {row['ci']} are not those of its sha256; {_REMEDY}")
+    return {key: row[key] for key in ("ci", "name", "sha256", "entries", "reason")} | {"actor": row["by"], "at": parse_time(row["at"])}
 
 
 def _ci(ci: Mapping[str, Any]) -> dict[str, Any]:
@@ -169,7 +243,7 @@ def _said(fault: Any) -> str:
 
 
 @functools.cache
-def _validator() -> Any:
+def _validator(name: str) -> Any:
     import jsonschema  # noqa: PLC0415 - slow to import
 
-    return jsonschema.Draft202012Validator(json.loads(_SCHEMA.read_text(encoding="utf-8")))
+    return jsonschema.Draft202012Validator(json.loads((_SCHEMAS / f"{name}.schema.json").read_text(encoding="utf-8")))

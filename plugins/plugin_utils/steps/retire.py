@@ -63,6 +63,17 @@ def status(cmdb: Cmdb, name: str, version: str, connection: sa.Connection | None
     return Status(ReleaseState(row.state), row.digest, row.reason, row.actor, row.at) if row else None
 
 
+def statuses(connection: sa.Connection) -> dict[tuple[str, str], Status]:
+    """What became of each release that is not just archived, by name and version."""
+    rows = connection.execute(sa.select(schema().release_status))
+    return {(row.release, row.version): Status(ReleaseState(row.state), row.digest, row.reason, row.actor, row.at) for row in rows}
+
+
+def enter_status(connection: sa.Connection, said: Retirement, state: ReleaseState) -> None:
+    """Enter what became of a release by another CMDB, in a transaction that may write."""
+    _write(connection, said, state)
+
+
 @dataclass(frozen=True)
 class Retirement:
     """Somebody changes the state of the package of a release at a moment, for a reason."""

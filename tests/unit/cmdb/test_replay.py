@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.replay import PastCmdb, differences, replay
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.replay import NOT_REPLAYED, REPLAYED, PastCmdb, differences, replay
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema import schema
 
 AT = datetime(2027, 5, 3, tzinfo=UTC)
 
@@ -74,3 +75,42 @@ def test_differences_name_each_ci_and_what_of_it() -> None:
         "the write-off of web3 is {'by': 'x'} in the CMDB, and the history says None",
     ]
     assert differences(past, past) == []
+
+
+def test_each_table_is_held_against_the_history_or_it_is_said_why_not() -> None:
+    assert sorted([*REPLAYED, *NOT_REPLAYED]) == sorted(schema().chain.metadata.tables)
+
+
+SET = {"set": "packages", "sha256": "1", "reason": "as it was"}
+RULE = {"model": "R750", "stockroom": "ams", "target": 3}
+
+
+def test_records_are_what_the_last_line_about_them_says() -> None:
+    lines = [
+        CREATED,
+        _line("web1", "set recorded", SET),
+        _line("web1", "set recorded", SET | {"sha256": "2"}),
+        _line(None, "model set", {"before": {}, "after": {"classes": {}}}),
+        _line(None, "entitlement entered", {"name": "acme", "seats": 1, "valid_from": None, "valid_until": "2027-05-03T02:00:00+02:00"}),
+        _line(None, "entitlement entered", {"name": "other", "seats": 1, "valid_from": None, "valid_until": None}),
+        _line(None, "entitlement removed", {"name": "other", "seats": 1}),
+        _line(None, "stock rule", {"before": None, "after": RULE}),
+        _line(None, "stock rule", {"before": None, "after": RULE | {"model": "R740"}}),
+        _line(None, "stock rule", {"before": RULE | {"model": "R740"}, "after": None}),
+        {**_line("web1", "asset install", {"after": {"state": "in_use"}}), "asset": "A1"},
+        _line(None, "release retired", {"release": "hello", "version": "1", "digest": "d", "reason": "it leaks"}),
+        _line(None, "release purged", {"release": "hello", "version": "2", "digest": "d", "reason": "it leaks"}),
+        _line(None, "release archived", {"release": "hello", "version": "2", "digest": "d", "reason": "mended"}),
+    ]
+    at = AT.isoformat()
+    found = replay(lines).records
+    assert found == {
+        ("", "the model of CIs"): {"document": {"classes": {}}},
+        ("web1", "the record of packages of web1"): {**{"sha256": "2", "entries": "2", "actor": "test", "reason": "as it was", "at": at}},
+        ("", "the entitlement acme"): {"name": "acme", "seats": 1, "valid_from": None, "valid_until": at},
+        ("", "the stock rule for R750 in ams"): RULE,
+        ("", "the unit A1"): {"state": "in_use"},
+        ("", "what became of hello 1"): {"digest": "d", "state": "retired", "reason": "it leaks", "actor": "test", "at": at},
+    }
+    assert [*replay([*lines, _line("web1", "removed", {}), CREATED]).records.keys()] == [key for key in found if key[0] != "web1"]
+    assert replay([_line(None, "release retired", {"release": "hello"}), _line(None, "stock rule", {"after": None})]).records == {}

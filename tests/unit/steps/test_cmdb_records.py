@@ -9,22 +9,36 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.recorded_sets import record_sets
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema import schema
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.team_model import set_model
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.assets import move_units, save_rules
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.stock import StockRule
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.units import MoveOrder
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.seen import Piece, Snapshot
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, TidegateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import enter_seen
 from ansible_collections.tidegate.release.plugins.plugin_utils.licence.entitlements import save
 from ansible_collections.tidegate.release.plugins.plugin_utils.licence.seats import Entitlement
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit_sets import digest_of
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.cmdb_records import (
+    EXPORTED,
+    NOT_EXPORTED,
     PARTS,
     export_records,
     import_records,
     read_records,
     write_records,
 )
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.cmdb_verify import verify_cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.retire import ReleaseState, Retirement, enter_status
 
 NOW = datetime(2026, 5, 3, 12, tzinfo=UTC)
+DIGEST = "sha256:" + "1" * 64
+MODEL = {"classes": {"kiln": {"host": True}}, "relations": {"heats": {"from": ["kiln"], "to": ["room"]}}}
+PACKAGES = {"nginx:amd64": "1.24-1", "żółw:all": "2"}
+WRITE_OFF = {"ci": "web1", "by": "rita", "reason": "burnt", "since": NOW.isoformat()}
 PAYLOAD = "{{ lookup('pipe', 'touch hacked') }}"
 
 
@@ -42,7 +56,15 @@ def _fill(url: str) -> None:
             {"name": "srv1", "class": "server"},
             {"name": "db1"},
         ]
+        set_model(connection, MODEL, "carl", NOW, {})
         cmdb.put_cis(cis, "test", connection=connection)
+        sets = {"packages": (digest_of(PACKAGES), PACKAGES), "cron": (digest_of({}), {})}
+        record_sets(connection, "web1", sets, "carl", "as it was made", NOW)
+        gone = Retirement("hello", "0.9", DIGEST, "it leaks", "rita", NOW)
+        enter_status(connection, gone, ReleaseState.RETIRED)
+        seen = Snapshot("hello", "1", DIGEST, 3, NOW, {DIGEST: Piece("approval", NOW)})
+        row = {"release": "hello", "version": "1", "digest": DIGEST, "document": seen.to_json(), "envelope": ""}
+        enter_seen(connection, [row])
         installed = [{"ci": "web1", "release": "hello", "version": "1", "digest": "sha256:1"}]
         cmdb.record_installations(connection, installed, "test", NOW)
         cmdb.write_off(connection, "db1", "its disk died", "rita", NOW, {})
@@ -79,6 +101,15 @@ def test_an_empty_cmdb_has_the_same_records_after_an_import(exported: Path, cmdb
     assert _import(cmdb_url, records)
     assert _records(cmdb_url) == records == _records(str(exported.with_name("old.sqlite")))
     assert not _import(cmdb_url, records)
+    with Cmdb.open(cmdb_url) as cmdb:
+        assert verify_cmdb(cmdb, []).findings == []
+        with cmdb.begin() as connection:  # the team's model applies there
+            cmdb.put_cis([{"name": "kiln1", "class": "kiln"}], "test", connection=connection)
+
+
+def test_each_table_is_in_the_records_or_it_is_said_why_not() -> None:
+    exported = [table for tables in EXPORTED.values() for table in tables]
+    assert sorted([*exported, *NOT_EXPORTED]) == sorted(schema().chain.metadata.tables)
 
 
 def test_the_file_is_the_same_while_nothing_changes(exported: Path) -> None:
@@ -118,6 +149,11 @@ def test_a_file_that_was_cut_is_refused_in_words(exported: Path) -> None:
         ("units", {"stockroom": ""}, "contradict each other"),
         ("units", {"ci": "nobody"}, "in use by nobody"),
         ("stock_rules", {"target": 1}, "the target has to be more"),
+        ("model", {"document": {"classes": {"kiln": {"hsot": True}}}}, "the model of CIs can't be one: .*hsot"),
+        ("host_sets", {"ci": "nobody"}, "a record of 'nobody', which is none of the CIs"),
+        ("host_sets", {"entries": {"a": "1"}}, "the entries of 'cron' of web1 are not those of its sha256"),
+        ("releases", {"state": "lost"}, "'lost' is not a valid ReleaseState"),
+        ("library", {"document": {"number": 1}}, "as seen of hello 1 can't be read"),
     ],
 )
 def test_a_record_that_can_not_be_leaves_the_cmdb_empty(
@@ -145,6 +181,9 @@ def test_a_cmdb_that_has_other_records_is_left_alone(exported: Path, tmp_path: P
         ({"units": None}, "units: it is not what the format has there"),
         ({"more": []}, "'more' was unexpected"),
         ({"units": [{"tag": "A1"}]}, "'manufacturer' is a required property"),
+        ({"write_offs": [WRITE_OFF | {"reason": "a\0"}]}, r"records\.write_offs\[0\]\.reason: it has a NUL"),
+        ({"write_offs": [WRITE_OFF | {"by": "a\ud800"}]}, "has half a character, or it was cut"),
+        ({"cis": [{"name": "a", "attributes": {"a": {"\0": 1}}, "relations": []}]}, r"cis\[0\]\.attributes\.a, a key: it has a NUL"),
     ],
 )
 def test_a_document_of_another_format_is_refused(exported: Path, change: dict[str, Any], said: str) -> None:

@@ -23,3 +23,8 @@ def upgrade() -> None:
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("release", "version", name="pk_release_status"),
     )
+
+
+def downgrade() -> None:
+    """Take it away, with what is in it; the history keeps who retired what."""
+    op.drop_table("release_status")

@@ -36,3 +36,9 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["number"], ["change.number"], name="fk_change_ci_number", ondelete="CASCADE"),
     )
     op.create_index("ix_change_ci_ci", "change_ci", ["ci"])
+
+
+def downgrade() -> None:
+    """Take them away, with what is in them."""
+    op.drop_table("change_ci")
+    op.drop_table("change")

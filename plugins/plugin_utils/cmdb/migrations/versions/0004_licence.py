@@ -40,3 +40,9 @@ def upgrade() -> None:
     )
     op.create_index("ix_seat_deployment_id", "seat", ["deployment_id"])
     op.create_index("ix_seat_leaves_with", "seat", ["leaves_with"])
+
+
+def downgrade() -> None:
+    """Take them away, with what is in them; the history keeps who entered what."""
+    op.drop_table("seat")
+    op.drop_table("entitlement")

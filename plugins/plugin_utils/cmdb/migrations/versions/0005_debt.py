@@ -25,3 +25,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("rfc", "duty", name="pk_debt"),
     )
     op.create_index("ix_debt_release", "debt", ["release"])
+
+
+def downgrade() -> None:
+    """Take it away, with what is in it."""
+    op.drop_table("debt")

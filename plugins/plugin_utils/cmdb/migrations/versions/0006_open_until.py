@@ -18,3 +18,8 @@ down_revision = "0005"
 def upgrade() -> None:
     """Add the column."""
     op.add_column("deployment", sa.Column("open_until", sa.DateTime(timezone=True), nullable=True))
+
+
+def downgrade() -> None:
+    """Take the column away."""
+    op.drop_column("deployment", "open_until")

@@ -24,3 +24,8 @@ def upgrade() -> None:
         sa.Column("envelope", sa.String, nullable=False),
         sa.PrimaryKeyConstraint("release", "version", name="pk_library_seen"),
     )
+
+
+def downgrade() -> None:
+    """Take it away, with what is in it."""
+    op.drop_table("library_seen")

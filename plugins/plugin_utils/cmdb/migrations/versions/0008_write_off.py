@@ -25,3 +25,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("ci_id", name="pk_write_off"),
         sa.ForeignKeyConstraint(["ci_id"], ["ci.id"], name="fk_write_off_ci_id", ondelete="CASCADE"),
     )
+
+
+def downgrade() -> None:
+    """Take it away, with what is in it; the history keeps who wrote what off."""
+    op.drop_table("write_off")

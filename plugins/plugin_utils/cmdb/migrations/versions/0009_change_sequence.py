@@ -18,3 +18,8 @@ down_revision = "0008"
 def upgrade() -> None:
     """Add the column."""
     op.add_column("change", sa.Column("sequence", sa.Integer, nullable=False, server_default="0"))
+
+
+def downgrade() -> None:
+    """Take the column away."""
+    op.drop_column("change", "sequence")

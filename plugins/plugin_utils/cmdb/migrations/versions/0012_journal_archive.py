@@ -44,6 +44,17 @@ CREATE FUNCTION journal_refuses_delete() RETURNS trigger LANGUAGE plpgsql AS $$ 
   RETURN OLD; END $$;
 CREATE TRIGGER journal_refuses_delete BEFORE DELETE ON journal FOR EACH ROW EXECUTE FUNCTION journal_refuses_delete();
 """
+_SQLITE_BACK = """
+DROP TRIGGER journal_refuses_delete;
+CREATE TRIGGER journal_refuses_delete BEFORE DELETE ON journal BEGIN SELECT RAISE(ABORT, 'journal is append-only'); END
+"""
+_POSTGRESQL_BACK = """
+DROP TRIGGER journal_refuses_delete ON journal;
+DROP FUNCTION journal_refuses_delete();
+DROP TRIGGER journal_append_only ON journal;
+CREATE TRIGGER journal_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON journal
+  FOR EACH STATEMENT EXECUTE FUNCTION journal_append_only()
+"""
 
 
 def upgrade() -> None:
@@ -61,3 +72,13 @@ def upgrade() -> None:
     for statement in re.split(r";\n(?=[A-Z-]|\Z)", statements.strip() + "\n"):
         if statement:
             op.execute(statement)
+
+
+def downgrade() -> None:
+    """Take it away, with where the archives are, and have the journal refuse to let go of anything."""
+    statements = _SQLITE_BACK if op.get_bind().dialect.name == "sqlite" else _POSTGRESQL_BACK
+    for statement in statements.strip().split(";\n"):
+        op.execute(statement)
+    op.drop_table("journal_archive")
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute("DROP FUNCTION journal_archive_append_only()")

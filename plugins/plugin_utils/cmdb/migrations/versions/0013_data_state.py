@@ -18,3 +18,8 @@ down_revision = "0012"
 def upgrade() -> None:
     """Add the column; the releases of earlier deployments had no such steps."""
     op.add_column("deployment", sa.Column("data_state", sa.String, nullable=False, server_default="none"))
+
+
+def downgrade() -> None:
+    """Take the column away."""
+    op.drop_column("deployment", "data_state")

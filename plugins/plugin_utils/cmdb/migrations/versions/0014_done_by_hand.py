@@ -29,3 +29,8 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["ci_id"], ["ci.id"], name="fk_done_by_hand_ci_id", ondelete="CASCADE"),
         sa.ForeignKeyConstraint(["deployment_id"], ["deployment.id"], name="fk_done_by_hand_deployment_id"),
     )
+
+
+def downgrade() -> None:
+    """Take it away, with what is in it; the history keeps who did what."""
+    op.drop_table("done_by_hand")

@@ -56,3 +56,11 @@ def upgrade() -> None:
     op.add_column("history", sa.Column("asset", sa.String, nullable=True))
     where = sa.text("asset IS NOT NULL")
     op.create_index("ix_history_asset", "history", ["asset", "seq"], sqlite_where=where, postgresql_where=where)
+
+
+def downgrade() -> None:
+    """Take them away, with what is in them; the history keeps who moved what."""
+    op.drop_index("ix_history_asset", "history")
+    op.drop_column("history", "asset")
+    op.drop_table("stock_rule")
+    op.drop_table("asset")

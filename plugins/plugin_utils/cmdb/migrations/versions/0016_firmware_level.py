@@ -33,3 +33,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("model", "component", name="pk_firmware_level"),
         sa.ForeignKeyConstraint(["deployment_id"], ["deployment.id"], name="fk_firmware_level_deployment_id"),
     )
+
+
+def downgrade() -> None:
+    """Take them away, with what is in them."""
+    op.drop_table("firmware_level")
+    op.drop_table("asset_firmware")

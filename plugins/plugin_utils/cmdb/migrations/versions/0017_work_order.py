@@ -32,3 +32,8 @@ def upgrade() -> None:
     op.create_index("ix_work_order_deployment_id", "work_order", ["deployment_id"])
     where = sa.text("state IN ('open', 'claimed')")
     op.create_index("ix_work_order_waiting", "work_order", ["id"], sqlite_where=where, postgresql_where=where)
+
+
+def downgrade() -> None:
+    """Take it away, with what is in it; the history keeps what was exchanged."""
+    op.drop_table("work_order")

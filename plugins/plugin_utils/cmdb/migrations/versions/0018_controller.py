@@ -32,3 +32,9 @@ def upgrade() -> None:
     )
     op.create_index("ix_controller_deployment_id_epoch", "controller", ["deployment_id", "epoch"])
     op.add_column("deployment_host", sa.Column("controller", sa.BigInteger, nullable=True))
+
+
+def downgrade() -> None:
+    """Take them away, with what is in them; no deployment is driven meanwhile."""
+    op.drop_column("deployment_host", "controller")
+    op.drop_table("controller")

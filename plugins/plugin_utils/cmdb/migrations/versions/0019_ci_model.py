@@ -29,3 +29,10 @@ def upgrade() -> None:
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_ci_model"),
     )
+
+
+def downgrade() -> None:
+    """Take them away, with what is in them; the history keeps who wrote what."""
+    op.drop_table("ci_model")
+    for name in ("revision", "time_zone", "location", "support_group", "owned_by", "status"):
+        op.drop_column("ci", name)
