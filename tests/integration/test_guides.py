@@ -47,10 +47,10 @@ from bmc import PASSWORD, USER, Bmc, Component, image
 from bmc import serve as serve_bmc
 from documents import example_rfc, write_document
 from fleet import Fleet
+from pages import GUIDES, followed_alike
 from registry import make_certificate, serve
 from systemd_host import systemd_fleet
 
-GUIDES = Path(__file__).resolve().parents[2] / "docs" / "guides"
 _BLOCK = re.compile(r"^(?P<before>[^\n]*)\n\n?```(?P<info>[^\n]*)\n(?P<code>.*?)^```$", re.DOTALL | re.MULTILINE)
 _FILE = re.compile(r"`([\w./-]+)`")
 OLD = """
@@ -430,9 +430,7 @@ def test_each_page_has_releases_of_its_own() -> None:
     assert sorted(named) == sorted(set(named))
 
 
-# Followed elsewhere: the page of ansible-rulebook, which runs until it is ended, in test_rulebook.py, that of AWX in test_awx.py, that of
-# molecule in test_molecule_example.py, and that of the first release, which begins with nothing, in test_init.py.
-@pytest.mark.parametrize("page", sorted({path.stem for path in GUIDES.glob("*.md")} - {"awx", "eda", "first-release", "molecule"}))
+@pytest.mark.parametrize("page", followed_alike())
 def test_a_page_does_what_it_says(page: str, fleet: Fleet, tmp_path: Path) -> None:
     reader = Reader(fleet, tmp_path, f"CHG{sum(page.encode()):06d}")
     with reader.until_the_end:
