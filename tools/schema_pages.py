@@ -7,13 +7,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 ROOT = Path(__file__).parents[1]
 SCHEMAS = ROOT / "plugins/plugin_utils/schemas"
 PAGES = ROOT / "docs/schemas"
-# What applies where a document leaves a key out.
-DEFAULTS = {"policy": ROOT / "plugins/plugin_utils/policy/default.yml"}
 _TYPES = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false", "null": "null"}
 _TYPES |= {"array": "list", "object": "mapping"}
 
@@ -21,7 +17,6 @@ _TYPES |= {"array": "list", "object": "mapping"}
 def page(name: str) -> str:
     """The page of the schema ``name``, as Markdown."""
     schema = json.loads((SCHEMAS / f"{name}.schema.json").read_text(encoding="utf-8"))
-    defaults = yaml.safe_load(DEFAULTS[name].read_text(encoding="utf-8")) if name in DEFAULTS else {}
     lines = [f"# {schema['title']}", "", schema["description"], ""]
     lines += [f"Schema: [`{name}.schema.json`](../../plugins/plugin_utils/schemas/{name}.schema.json), `$id` `{schema['$id']}`.", ""]
     if "$schema" in schema["properties"]:
@@ -29,7 +24,7 @@ def page(name: str) -> str:
         lines += [f"    # yaml-language-server: $schema=<path to the collection>/plugins/plugin_utils/schemas/{name}.schema.json", ""]
     lines += ["This page is made from the schema by `tools/schema_pages.py`.", ""]
     for place, part in _mappings(schema, schema, ()):
-        lines += _section(schema, place, part, defaults)
+        lines += _section(schema, place, part)
     return "\n".join(lines)
 
 
@@ -58,7 +53,7 @@ def _inner(part: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], str]]:
                 yield choice, ""
 
 
-def _section(schema: Mapping[str, Any], place: tuple[str, ...], part: Mapping[str, Any], defaults: Any) -> list[str]:
+def _section(schema: Mapping[str, Any], place: tuple[str, ...], part: Mapping[str, Any]) -> list[str]:
     lines = []
     if place:
         lines += [f"## `{'.'.join(place).replace('.[]', '[]')}`", ""]
@@ -66,26 +61,19 @@ def _section(schema: Mapping[str, Any], place: tuple[str, ...], part: Mapping[st
     one_of = [choice["required"][0] for choice in part.get("oneOf", []) if "required" in choice and "type" not in choice]
     if one_of:
         lines += [f"Exactly one of {', '.join(f'`{key}`' for key in one_of)}.", ""]
-    given = {key: _default(defaults, (*place, key)) for key in part["properties"]}
-    shows_default = any(text for text in given.values())
-    head = ["key", "required", "value", *(["default"] if shows_default else []), "meaning"]
+    given = {
+        key: f"`{json.dumps(value['default'])}`" for key, value in part["properties"].items() if value is not True and "default" in value
+    }
+    head = ["key", "required", "value", *(["default"] if given else []), "meaning"]
     lines += [_row(head), _row(["---"] * len(head))]
     usual, *others = [choice["required"] for choice in part.get("anyOf", []) if "required" in choice and "type" not in choice] or [[]]
     for key, written in part["properties"].items():
         value = {**_resolved(schema, written), **written}
         instead = [f"`{keys[0]}`" for keys in others if key not in keys] if key in usual else []
         required = "yes" if key in part.get("required", []) else f"unless there is {' or '.join(instead)}" if instead else ""
-        row = [f"`{key}`", required, _value(schema, value), *([given[key]] if shows_default else []), value.get("description", "")]
+        row = [f"`{key}`", required, _value(schema, value), *([given.get(key, "")] if given else []), value.get("description", "")]
         lines.append(_row(row))
     return [*lines, ""]
-
-
-def _default(defaults: Any, place: tuple[str, ...]) -> str:
-    for key in place:
-        if not isinstance(defaults, dict) or key not in defaults:
-            return ""
-        defaults = defaults[key]
-    return "" if isinstance(defaults, dict) else f"`{json.dumps(defaults)}`"
 
 
 def _row(cells: list[str]) -> str:

@@ -38,7 +38,11 @@ def make(url: str, *, ends: bool = True) -> None:
     rollout = Rollout(canary=Share(10, True), steps=(100,), order_by="site")
     with Cmdb.open(url, create=True) as cmdb:
         cmdb.put_cis(
-            [{"name": name, "site": "ams", "attributes": {"motd": "żółw \U0001f422", "n": [1, 2.5, None]}} for name in HOSTS], "ann"
+            [
+                {"name": name, "class": "server", "site": "ams", "attributes": {"motd": "żółw \U0001f422", "n": [1, 2.5, None]}}
+                for name in HOSTS
+            ],
+            "ann",
         )
         cmdb.put_cis([{"name": "gone"}], "ann")
         cmdb.relate([("web1", "web2", "depends_on")], "ann")

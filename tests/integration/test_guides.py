@@ -28,6 +28,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+import servicenow
 import yaml
 from ansible_collections.tidegate.release.plugins.module_utils.lab.hosts import CONNECTING
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
@@ -47,10 +48,11 @@ from bmc import PASSWORD, USER, Bmc, Component, image
 from bmc import serve as serve_bmc
 from documents import example_rfc, write_document
 from fleet import Fleet
+from pages import GUIDES, followed_alike
+from postgresql import running_postgresql
 from registry import make_certificate, serve
 from systemd_host import systemd_fleet
 
-GUIDES = Path(__file__).resolve().parents[2] / "docs" / "guides"
 _BLOCK = re.compile(r"^(?P<before>[^\n]*)\n\n?```(?P<info>[^\n]*)\n(?P<code>.*?)^```$", re.DOTALL | re.MULTILINE)
 _FILE = re.compile(r"`([\w./-]+)`")
 OLD = """
@@ -97,6 +99,7 @@ class Reader:
         self.printed = ""
         self.until_the_end = contextlib.ExitStack()
         self.first: dict[str, Callable[[], None]] = {}  # what is done before a command with this text, once
+        self.archived: Callable[[str, str, str], None] | None = None  # what is told of name, version and digest
         self.environment = {**fleet.environment, "ANSIBLE_LOCALHOST_WARNING": "false", "TIDEGATE_POLICY": str(fleet.path / "policy.yml")}
         (folder / "cmdb.yml").write_text((fleet.path / "cmdb.yml").read_text())
 
@@ -139,6 +142,8 @@ class Reader:
         found = re.search(r"(\w+) ([\d.]+)[^\n]*?(sha256:[0-9a-f]{64})", self.printed)
         assert found, self.printed
         name, version, digest = found.groups()
+        if self.archived:
+            self.archived(name, version, digest)
         said = {"number": f"{self.number}{self.raised}", "release": {"name": name, "version": version, "digest": digest}}
         write_document(self.folder / "rfc.yml", example_rfc(digest, scope="[?class=='server']", objectives=[], **said))
 
@@ -347,13 +352,28 @@ def a_bench(fleet: Fleet, reader: Reader) -> None:
     read_release(folder).archive(home)
     reader.first["tidegate.release.stock"] = lambda: bring_machine_to_level(reader, str(home.resolve("bios", "2.5.0")))
 
-    def give_addresses() -> None:
-        """So that a page with an inventory that needs one of each CI is read after this one."""
-        with Cmdb.open(reader.environment["TIDEGATE_CMDB"]) as cmdb:
-            known = cmdb.cis(["srv1", "bench1"])
-            cmdb.put_cis([{**ci, "attributes": {**ci["attributes"], "ansible_host": "192.0.2.1"}} for ci in known], "test")
+    reader.until_the_end.callback(give_addresses, reader, "srv1", "bench1")
 
-    reader.until_the_end.callback(give_addresses)
+
+def give_addresses(reader: Reader, *names: str) -> None:
+    """So that a page with an inventory that needs one of each CI is read after this one."""
+    with Cmdb.open(reader.environment["TIDEGATE_CMDB"]) as cmdb:
+        known = cmdb.cis(names)
+        cmdb.put_cis([{**ci, "attributes": {**ci["attributes"], "ansible_host": "192.0.2.1"}} for ci in known], "test")
+
+
+def two_machines(fleet: Fleet, reader: Reader) -> None:
+    """Two machines with BMCs that run what they came with, and the images of their maker."""
+    key, certificate = make_certificate(reader.folder)
+    for number in (1, 2):
+        device = Bmc(model="R650", serial=f"SN200{number}", tag=f"A-200{number}", seconds=0.1)
+        device.components = {"BIOS": Component("1.8.2")}
+        reader.environment[f"BMC{number}"] = reader.until_the_end.enter_context(serve_bmc(device, key, certificate)).url
+    for version in ("1.8.2", "1.9.2"):
+        (reader.folder / f"BIOS_{version}.bin").write_bytes(image("BIOS", version, ("R650",)))
+    (reader.folder / "vault.yml").write_text(yaml.safe_dump({"tidegate_redfish_user": USER, "tidegate_redfish_password": PASSWORD}))
+    reader.environment |= {"REQUESTS_CA_BUNDLE": str(certificate), "VENDOR": str(reader.folder)}
+    reader.until_the_end.callback(give_addresses, reader, "rack1", "rack2")
 
 
 def bring_machine_to_level(reader: Reader, digest: str) -> None:
@@ -395,13 +415,43 @@ def watch_tills(fleet: Fleet, reader: Reader) -> None:
     reader.first["tidegate.release.archive"] = start
 
 
+def an_instance(fleet: Fleet, reader: Reader) -> None:
+    """A stand-in for ServiceNow, in which the page's change is raised and approved when its release is archived."""
+    instance = reader.until_the_end.enter_context(servicenow.serve(reader.folder))
+    reader.environment |= {**instance.environment, "INSTANCE": instance.host}
+    reader.archived = lambda *release: str(instance.change("CHG0040001", release)) and None
+    reader.until_the_end.callback(lambda: course_is_written(instance))
+
+
+def course_is_written(instance: servicenow.Instance) -> None:
+    if instance.tables["change_request"]:  # the page came so far
+        change = instance.record("CHG0040001")
+        assert (change["state"], change["close_code"]) == ("0", "successful")
+        assert change["work_start"]
+        assert change["work_end"]
+        assert "notice 1.0" in change["close_notes"]
+        assert [step["state"] for step in instance.course if "state" in step] == ["-1", "0"]
+        assert "gate" in instance.said("CHG0040001")
+
+
+def shared_homes(fleet: Fleet, reader: Reader) -> None:
+    """A PostgreSQL and a registry, both empty, and something in the library that it is before."""
+    fleet.archive("1.0")
+    server = reader.until_the_end.enter_context(running_postgresql())
+    registry = reader.until_the_end.enter_context(serve(reader.folder / "registry"))
+    reader.environment |= {"DATABASE_HOST": str(server.home), "REGISTRY": registry.host}
+
+
 BEFORE: dict[str, Callable[[Fleet, Reader], None]] = {
     "running-service": install_board,
     "data": start_database,
     "adopt": old_way,
     "containers": a_registry,
     "spares": a_bench,
+    "firmware": two_machines,
     "metrics": watch_tills,
+    "servicenow": an_instance,
+    "team": shared_homes,
 }
 AFTER: dict[str, Callable[[Fleet, Path], None]] = {
     "secrets": token_is_nowhere,
@@ -430,9 +480,7 @@ def test_each_page_has_releases_of_its_own() -> None:
     assert sorted(named) == sorted(set(named))
 
 
-# Followed elsewhere: the page of ansible-rulebook, which runs until it is ended, in test_rulebook.py, that of AWX in test_awx.py, that of
-# molecule in test_molecule_example.py, and that of the first release, which begins with nothing, in test_init.py.
-@pytest.mark.parametrize("page", sorted({path.stem for path in GUIDES.glob("*.md")} - {"awx", "eda", "first-release", "molecule"}))
+@pytest.mark.parametrize("page", followed_alike())
 def test_a_page_does_what_it_says(page: str, fleet: Fleet, tmp_path: Path) -> None:
     reader = Reader(fleet, tmp_path, f"CHG{sum(page.encode()):06d}")
     with reader.until_the_end:

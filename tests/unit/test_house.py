@@ -178,7 +178,7 @@ ROOMS = {kind: kind for kind in ("action", "callback", "inventory", "lookup", "m
     "lab": "module_utils/lab",
 }
 # ... and those of no file of plugins.
-ABOUT_NO_FILE = frozenset({"components", "examples", "house", "install", "kill_points", "oldest_python", "project", "schemas"})
+ABOUT_NO_FILE = frozenset({"components", "examples", "house", "install", "kill_points", "oldest_python", "pages", "project", "schemas"})
 
 
 def _about_nothing(files: set[str], tests: set[str]) -> list[str]:

@@ -8,10 +8,12 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import jsonschema
@@ -34,7 +36,7 @@ KEYWORDS = {
     "number": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"},
 }
 KEYWORDS["integer"] = KEYWORDS["number"]
-ANYWHERE = {"$schema", "$id", "$ref", "$defs", "title", "description", "type", "enum", "const", "oneOf", "anyOf", "not"}
+ANYWHERE = {"$schema", "$id", "$ref", "$defs", "title", "description", "default", "type", "enum", "const", "oneOf", "anyOf", "not"}
 
 
 def parts(part: Any, types: tuple[str, ...] = ()) -> Iterator[tuple[dict[str, Any], tuple[str, ...]]]:
@@ -75,23 +77,76 @@ def test_a_schema_is_what_strict_readers_take(name: str) -> None:
 
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_every_key_has_a_meaning_in_words(name: str) -> None:
+    """In a sentence that says something to somebody who sees it alone, as an editor shows it."""
     schema = json.loads(SCHEMAS[name].read_text())
     for part, _types in parts(schema):
         for key, value in part.get("properties", {}).items():
             if value is not True:  # it is described where it is declared
-                assert value.get("description", "").endswith("."), f"{key} of {name}"
+                meaning = value.get("description", "")
+                assert meaning.endswith("."), f"{key} of {name}"
+                assert len(meaning.split()) > 2, f"{key} of {name} says too little: {meaning}"
 
 
-def test_the_pages_of_the_schemas_are_current() -> None:
+@pytest.mark.parametrize("name", ["policy", "release", "rfc"])
+def test_a_number_that_may_be_left_out_says_what_it_is_then(name: str) -> None:
+    schema = json.loads(SCHEMAS[name].read_text())
+    for part, types in parts(schema):
+        for key, value in part.get("properties", {}).items():
+            if "object" not in types or value is True or key in part.get("required", ()) or value.get("type") not in ("integer", "number"):
+                continue
+            said = re.search(r"unless|without it|not given|left out|does not say|doesn't", value["description"])
+            assert said or "default" in value, f"{key} of {name}: {value['description']}"
+
+
+def test_the_defaults_in_the_schema_of_policies_are_those_that_apply() -> None:
+    """An editor shows them, and so does the page; what applies is what the shipped policy says."""
+    schema = json.loads(SCHEMAS["policy"].read_text())
+    shipped = yaml.safe_load((ROOT / "plugins/plugin_utils/policy/default.yml").read_text())
+
+    def leaves(part: dict[str, Any], values: dict[str, Any], place: str) -> Iterator[tuple[str, Any, Any]]:
+        for key, value in part["properties"].items():
+            inner = schema["$defs"][value["$ref"].rpartition("/")[2]] if "$ref" in value else value
+            if inner.get("properties") and isinstance(values.get(key), dict):
+                yield from leaves(inner, values[key], f"{place}{key}.")
+            elif "const" not in inner:
+                yield f"{place}{key}", value.get("default", "none"), values.get(key, "none")
+
+    found = list(leaves(schema, shipped, ""))
+    assert len(found) > 40
+    assert [(place, shown) for place, shown, _applies in found] == [(place, applies) for place, _shown, applies in found]
+
+
+def _pages() -> ModuleType:
     spec = importlib.util.spec_from_file_location("schema_pages", ROOT / "tools/schema_pages.py")
     assert spec
     assert spec.loader
     pages = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(pages)
+    return pages
+
+
+def test_the_pages_of_the_schemas_are_current() -> None:
+    pages = _pages()
     assert pages.names() == sorted(SCHEMAS)
     assert {path.stem for path in pages.PAGES.iterdir()} == set(SCHEMAS)
     for name in SCHEMAS:
         assert (pages.PAGES / f"{name}.md").read_text() == pages.page(name), "run tools/schema_pages.py"
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_every_key_is_on_the_page_of_its_schema(name: str) -> None:
+    """With its meaning, as often as it is declared. What a choice only says of a key that its mapping declares is not counted."""
+    schema = json.loads(SCHEMAS[name].read_text())
+    page = (ROOT / "docs/schemas" / f"{name}.md").read_text()
+    rows = [re.split(r"(?<!\\) \| ", line.strip("| ")) for line in page.splitlines() if line.startswith("| `")]
+    shown = Counter((row[0].strip("`"), row[-1]) for row in rows)
+    keys = Counter(
+        (key, value["description"].replace("|", "\\|"))
+        for part, _types in parts(schema)
+        for key, value in part.get("properties", {}).items()
+        if value is not True and not ("const" in value and part is not schema and key in schema["properties"])
+    )
+    assert keys - shown == Counter()
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: str(path.relative_to(ROOT)))

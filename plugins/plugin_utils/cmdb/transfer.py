@@ -96,9 +96,9 @@ def _named(name: str) -> sa.Table:
 
 
 def _parts(connection: sa.Connection, table: sa.Table) -> Iterator[list[dict[str, Any]]]:
-    found = connection.execution_options(yield_per=_ROWS).execute(sa.select(table))
-    for rows in found.mappings().partitions():
-        yield [dict(row) for row in rows]
+    names = table.columns.keys()  # which is how a statement takes them, and not always what the database calls them
+    for rows in connection.execution_options(yield_per=_ROWS).execute(sa.select(table)).partitions():
+        yield [dict(zip(names, row, strict=True)) for row in rows]
 
 
 def _set_counters(source: sa.Connection, target: sa.Connection) -> None:

@@ -191,9 +191,23 @@ def render_deployment(deployment: Mapping[str, Any], changes: Collection[str] = 
 def render_hosts(page: Mapping[str, Any], deployments: Collection[int] = ()) -> str:
     """A page of hosts, what each of them runs and how that came; everything in it is escaped. ``deployments``: those that have a page."""
     grouped = [(name, list(entries)) for name, entries in groupby(page["hosts"], key=itemgetter("name"))]
-    return template("hosts.html.j2").render(
-        site=page["site"], hosts=page["hosts"], grouped=grouped, past=page["past"], deployments=deployments
-    )
+    lines: dict[tuple[Any, ...], markupsafe.Markup] = {}  # most of a host's neighbours run what it runs, so each line is made once
+    cards = []
+    for name, entries in grouped:
+        keys = [(one["release"], one["version"], one["since"], one["digest"]) for one in entries]
+        for key in keys:
+            if key not in lines:
+                lines[key] = _installed(*key)
+        cards.append((name, entries[0], markupsafe.Markup("").join(lines[key] for key in keys), page["past"].get(name, ())))
+    return template("hosts.html.j2").render(site=page["site"], hosts=page["hosts"], cards=cards, deployments=deployments)
+
+
+def _installed(release: str | None, version: str, since: str | None, digest: str | None) -> markupsafe.Markup:
+    """A release on a host, as an entry of the list of what it runs."""
+    if not release:
+        return markupsafe.Markup("<li>Nothing is installed.</li>\n")
+    code = markupsafe.Markup(" <code>{}</code>").format(digest[:19]) if digest else ""
+    return markupsafe.Markup("<li><strong>{} {}</strong> since {}{}</li>\n").format(release, version, _moment(since), code)
 
 
 def render_change(change: Mapping[str, Any], releases: Collection[str] = ()) -> str:

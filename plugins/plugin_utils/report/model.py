@@ -274,10 +274,25 @@ def _entries(connection: sa.Connection, gone: Mapping[str, Mapping[str, str]]) -
     t = schema()
     ci, of = t.ci.c, t.installation.c
     joined = sa.outerjoin(t.ci, t.installation, of.ci_id == ci.id)
-    columns = (ci.name, ci.site, ci.environment, ci.class_.label("class"), of.release, of.version, of.digest, of.since)
-    rows = connection.execute(sa.select(*columns).select_from(joined)).mappings()
-    entries = [{**row, "since": _time(row["since"]), "written_off": gone.get(row["name"])} for row in rows]
-    return sorted(entries, key=lambda entry: (entry["site"] is None, entry["site"] or "", entry["name"], entry["release"] or ""))
+    columns = (ci.name, ci.site, ci.environment, ci.class_, of.release, of.version, of.digest, of.since)
+    rows = connection.execute(sa.select(*columns).select_from(joined)).all()
+    # There is a row for each release on each host, so none is looked at by the names of its columns.
+    rows = sorted(rows, key=lambda row: (row[1] is None, row[1] or "", row[0], row[4] or ""))
+    since = {at: _time(at) for at in {row[7] for row in rows}}  # a wave goes live on its hosts at one moment
+    return [
+        {
+            "name": name,
+            "site": site,
+            "environment": environment,
+            "class": kind,
+            "release": release,
+            "version": version,
+            "digest": digest,
+            "since": since[at],
+            "written_off": gone.get(name),
+        }
+        for name, site, environment, kind, release, version, digest, at in rows
+    ]
 
 
 def _past_of_hosts(connection: sa.Connection) -> dict[str, list[dict[str, Any]]]:
