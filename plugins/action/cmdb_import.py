@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,16 +80,17 @@ def _import_records(url: str, src: Path, actor: str, dry_run: bool) -> dict[str,
     """The same of a file of records: what is in it, and no inventory."""
     records = read_records(src)
     names = [str(ci["name"]) for ci in records["cis"]]
-    try:
-        cmdb = Cmdb.open(url, create=not dry_run)
-    except NotFoundError:
-        if not dry_run:
-            raise
-        ci_changes.checked(records["cis"])  # there is no CMDB yet
-        changed = True
-    else:
-        with cmdb, cmdb.rehearsal() if dry_run else contextlib.nullcontext(cmdb) as target:
-            changed = target.change(lambda connection: import_records(target, connection, records, actor, datetime.now(UTC)))
+    with contextlib.ExitStack() as stack:
+        try:
+            cmdb = stack.enter_context(Cmdb.open(url, create=not dry_run))
+        except NotFoundError:
+            if not dry_run:
+                raise
+            # There is no CMDB yet, so one that nobody else sees is taken, for the same faults to be found.
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="tidegate-"))
+            cmdb = stack.enter_context(Cmdb.open(str(Path(folder) / "cmdb.sqlite"), create=True))
+        target = stack.enter_context(cmdb.rehearsal()) if dry_run else cmdb
+        changed = target.change(lambda connection: import_records(target, connection, records, actor, datetime.now(UTC)))
     verb = "are in the CMDB already" if not changed else "would be entered" if dry_run else "were entered"
     nothing: dict[str, Any] = {"updated": [], "gone": [], "not_taken": {}, "dropped": {}}
     return {"changed": changed, "msg": f"the records of {src} {verb}: {len(names)} CIs", "created": names if changed else [], **nothing}

@@ -432,6 +432,12 @@ def test_records_go_out_of_one_cmdb_and_into_another_and_stay_inert(bench: Bench
     assert not bench.module("cmdb_export", dest=file)["changed"]
     assert bench.module("cmdb_import", src=file, cmdb=new, check=True)["created"] == ["web1"]
     assert not Path(new).exists()
+    wrong = json.loads(Path(file).read_text())
+    wrong["write_offs"] = [{"ci": "nobody", "by": "me", "reason": "burnt", "since": "2026-05-03T12:00:00+00:00"}]
+    (bench.path / "wrong.json").write_text(json.dumps(wrong))
+    for check in (True, False):
+        assert "has no CI nobody" in bench.module("cmdb_import", src=str(bench.path / "wrong.json"), cmdb=new, check=check)["msg"]
+        assert Path(new).exists() == (not check)
     assert bench.module("cmdb_import", src=file, cmdb=new)["changed"]
     assert not bench.module("cmdb_import", src=file, cmdb=new)["changed"]
     bench.url = new

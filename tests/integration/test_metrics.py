@@ -13,6 +13,7 @@ from itertools import count
 from typing import Any
 
 import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.chain import heads, is_in_chain
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import open_envelope
@@ -20,6 +21,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statemen
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import collect
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Deployments
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.history import gates_again
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.cmdb_verify import heads_in
 from documents import write_document
 from fleet import Fleet
 from kills import kill_at
@@ -214,5 +216,9 @@ def test_what_the_gates_were_decided_by_is_signed_with_a_key(site: Site) -> None
     found = [open_envelope(one, deployment.digest).statement for one in collect(home, deployment.digest)]
     (signed,) = [one.predicate for one in found if one.type == GATES]
     assert signed["rfc"] == rfc
+    with Cmdb.open(site.fleet.environment["TIDEGATE_CMDB"]) as cmdb, cmdb.read() as connection:
+        seen, now = heads_in(next(one for one in found if one.type == GATES)), heads(connection)
+        assert is_in_chain(connection, seen)
+    assert 0 < seen["journal"].seq <= now["journal"].seq
     assert [(gate["wave"], gate["decision"]) for gate in signed["gates"]] == [(1, "proceed"), (2, "proceed")]
     assert all(len(gate["measured"]) == 64 for gate in signed["gates"])

@@ -15,7 +15,7 @@ from typing import Any
 import forked
 import pytest
 import sqlalchemy as sa
-from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.chain import append_journal
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.chain import append_journal, heads_document
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema import schema
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.model import build_report
@@ -86,6 +86,9 @@ def test_the_report_has_deployments_by_wave_and_hosts_by_release(cmdb: Cmdb) -> 
     report = made.overview
     assert_schema("report", report)
     assert set(report) == {"generated", "attention", "counts", "deployments", "debts", "hosts", "stock", "audit", "heads"}
+    with cmdb.read() as connection:
+        assert report["heads"] == heads_document(connection)
+    assert report["heads"]["history"]["seq"] == 6
     assert report["generated"] == "2026-03-01T10:00:00.000Z"
     assert report["counts"] == {"deployments": {"completed": 1}, "hosts": 3}
     only = made.deployments["deployments/1"]

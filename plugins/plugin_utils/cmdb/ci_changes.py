@@ -231,13 +231,13 @@ def _attributes(where: str, value: object, problems: list[Problem]) -> dict[str,
     ]
     try:
         # There and back, so that it compares equal to what the database returns, whatever subclasses came in.
-        plain: dict[str, Any] = json.loads(json.dumps(value, allow_nan=False, skipkeys=False))
+        whole = json.dumps(value, allow_nan=False, skipkeys=False)
+        plain: dict[str, Any] = json.loads(whole)
     except (TypeError, ValueError, RecursionError) as error:
         # The type only: the value may be a secret.
         reason = "has a value JSON can't hold" if isinstance(error, TypeError) else "has a number or a nesting JSON can't hold"
         problems.append(Problem(where, f"attributes {reason}", "use strings, finite numbers, booleans, null, lists and mappings"))
         return {}
-    whole = json.dumps(plain)
     if len(whole) <= _LIMIT and not ("\\u0000" in whole or "\\ud" in whole):
         return plain
     for key, one in plain.items():

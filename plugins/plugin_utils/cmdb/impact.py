@@ -88,8 +88,9 @@ def _impact(connection: sa.Connection, model: CiModel, names: Collection[str], h
     found: dict[str, Hit] = {}
     for distance, along, taken in steps:
         for from_number, to_number, kind in taken:
-            here, there = known[from_number], known[to_number]
-            found[there] = Hit(distance, *((here, kind, there) if along else (there, kind, here)), found.get(here))
+            begin, end = known[from_number], known[to_number]
+            source, target = (begin, end) if along else (end, begin)
+            found[end] = Hit(distance, source, kind, target, found.get(begin))
     return found
 
 

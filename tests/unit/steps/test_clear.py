@@ -12,11 +12,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.chain import heads
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive, load_package
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import Clearing
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.cmdb_verify import heads_in
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.plan import Reach, RunRequest, plan
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import Sources, matter_of
 from homes import HELLO, NOW, Homes, Write
@@ -39,6 +41,15 @@ def test_an_rfc_in_order_is_cleared_with_the_cis_of_its_scope(homes: Homes) -> N
     assert [ci["name"] for ci in clearing.cis] == ["db1", "web1"]
     assert clearing.cis[0]["site"] == "fra"
     assert [ci["name"] for ci in homes.clear(scope="[?site=='ams'].name").cis] == ["web1"]
+
+
+def test_what_is_signed_of_a_clearance_says_where_the_history_ended_then(homes: Homes) -> None:
+    for name in ("web8", "web9"):
+        with Cmdb.open(str(homes.cmdb)) as cmdb:
+            cmdb.put_cis([{"name": name}], "test")
+            with cmdb.read() as connection:
+                seen = heads(connection)
+        assert heads_in(homes.clear().summary(None, str(homes.dsl), "f" * 64)) == seen
 
 
 def test_a_host_that_was_written_off_is_left_out_and_the_rfc_stays_what_people_decided_on(homes: Homes) -> None:
