@@ -10,8 +10,8 @@ from typing import Any
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.channels import try_channels, unusable
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.person import this_user
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps.tell import try_channels, unusable
 
 
 class ActionModule(TidegateAction):

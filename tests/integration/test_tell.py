@@ -16,8 +16,14 @@ from typing import Any, cast
 import forked
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.communication import Channel, Communication
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.messages import Message
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.communication import (
+    Channel,
+    Communication,
+    without_mentions,
+)
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps import channels as channels_step
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps import tell as tell_step
 from documents import policy_of, write_document
 from fleet import Fleet
@@ -37,7 +43,7 @@ def test_a_hanging_and_a_refusing_channel_neither_stop_the_others_nor_are_waited
 ) -> None:
     good, hanging, refusing = receivers
     hanging.behaviour, refusing.behaviour = "hang", "refuse"
-    monkeypatch.setattr(tell_step, "LIMIT", 3.0)
+    monkeypatch.setattr(channels_step, "LIMIT", 3.0)
     addresses = {
         "hanging": [hanging.url],
         "good": [good.url],
@@ -46,7 +52,7 @@ def test_a_hanging_and_a_refusing_channel_neither_stop_the_others_nor_are_waited
         "odd": ["nothing://x", good.url],
         "worse": ["://"],
     }
-    why = tell_step._send(addresses, "CHG0001: held", "why <b>not</b>")
+    why = channels_step.send(addresses, "CHG0001: held", "why <b>not</b>").why
     assert set(why) == {"hanging", "refusing", "nowhere", "odd", "worse"}
     assert "did not answer within 3 s" in why["hanging"]
     assert [(message["title"], message["message"]) for message in good.messages] == [("CHG0001: held", "why <b>not</b>")] * 2
@@ -70,11 +76,11 @@ def test_addresses_come_from_the_environment_or_a_file_and_are_never_said(tmp_pa
         "stranger": Channel(file="~nobody-of-this-name/urls"),
         "bytes": Channel(file=str(tmp_path / "bytes")),
     }
-    found = tell_step.unusable(Communication(channels=channels))
+    found = channels_step.unusable(Communication(channels=channels))
     assert [name for name, why in found.items() if not why] == ["chat", "file"]
     assert "the environment variable NOT_SET has no address" in found["unset"]
     assert SECRET not in str(found)
-    assert len(tell_step._addresses(channels["file"])) == 2
+    assert len(channels_step._addresses(channels["file"])) == 2
 
 
 def test_whatever_breaks_while_people_are_told_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,7 +95,9 @@ def test_whatever_breaks_while_people_are_told_is_a_warning(monkeypatch: pytest.
 def test_what_others_wrote_of_stock_rings_nobody(receivers: list[Receiver], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHAT_URL", receivers[0].url)
     chat = Communication(channels={"chat": Channel(environment="CHAT_URL")})
-    assert tell_step.tell_channels(chat, ["chat"], "stock_low", "stock is low: @everyone", "PSU in <!here>: order @here") == []
+    title, body = map(without_mentions, ("stock is low: @everyone", "PSU in <!here>: order @here"))
+    message = Message("stock_low", title, body, "stock_low now")
+    assert tell_step.deliver(cast("Any", None), chat, ["chat"], message, datetime.now(UTC)).problems == ()
     (message,) = receivers[0].messages
     assert message["title"] == "stock is low: @\u200beveryone"
     assert message["message"] == "PSU in <\u200b!here>: order @\u200bhere"
