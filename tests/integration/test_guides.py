@@ -47,6 +47,7 @@ from bmc import PASSWORD, USER, Bmc, Component, image
 from bmc import serve as serve_bmc
 from documents import example_rfc, write_document
 from fleet import Fleet
+from receiver import receive
 from registry import make_certificate, serve
 from systemd_host import systemd_fleet
 
@@ -395,6 +396,11 @@ def watch_tills(fleet: Fleet, reader: Reader) -> None:
     reader.first["tidegate.release.archive"] = start
 
 
+def a_chat(_fleet: Fleet, reader: Reader) -> None:
+    """Somebody who takes messages."""
+    reader.environment["CHAT_URL"] = reader.until_the_end.enter_context(receive()).url
+
+
 BEFORE: dict[str, Callable[[Fleet, Reader], None]] = {
     "running-service": install_board,
     "data": start_database,
@@ -402,6 +408,7 @@ BEFORE: dict[str, Callable[[Fleet, Reader], None]] = {
     "containers": a_registry,
     "spares": a_bench,
     "metrics": watch_tills,
+    "telling-people": a_chat,
 }
 AFTER: dict[str, Callable[[Fleet, Path], None]] = {
     "secrets": token_is_nowhere,

@@ -12,13 +12,18 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import forked
 import pytest
+import sqlalchemy as sa
+from alembic.operations import Operations
+from alembic.runtime.migration import MigrationContext
 from ansible_collections.tidegate.release.plugins.plugin_utils.calendar.quiet import QuietHours
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb import upgrade
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.messages import Message
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema import schema
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
@@ -32,7 +37,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal i
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps import channels as channels_step
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps import tell as tell_step
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps.channels import Outcome
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.channels import SendingResult
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.remind import Reminded, remind
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.tell import deliver
 from documents import loaded_rfc, policy_of, write_document
@@ -210,13 +215,22 @@ def test_what_is_not_urgent_waits_for_the_end_of_quiet_hours_and_says_when_it_wa
     assert chat.messages[2]["message"] == "it is live\nThis waited for the end of quiet hours; it is of 2027-03-02 00:00 (Europe/Berlin)."
 
 
+def test_the_tables_can_be_taken_away_again(cmdb: Cmdb) -> None:
+    migration = import_module(f"{upgrade.__package__}.migrations.versions.0022_message")
+    with cmdb.begin() as connection, Operations.context(MigrationContext.configure(connection)):
+        migration.downgrade()
+        assert not {"message", "message_thread"} & set(sa.inspect(connection).get_table_names())
+        migration.upgrade()
+        assert {"message", "message_thread"} <= set(sa.inspect(connection).get_table_names())
+
+
 @contextlib.contextmanager
 def recorded(sent: list[tuple[str, str]]) -> Iterator[None]:
     """Nothing is sent; who would have been told what goes to ``sent``."""
 
-    def send(addresses: dict[str, list[str]], title: str, _body: str, _thread: object = None) -> Outcome:
+    def send(addresses: dict[str, list[str]], title: str, _body: str, _thread: object = None) -> SendingResult:
         sent.extend((name, title) for name in addresses)
-        return Outcome()
+        return SendingResult()
 
     before = tell_step.send
     tell_step.send = send  # type: ignore[assignment]

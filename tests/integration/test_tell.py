@@ -107,7 +107,8 @@ def communication(receivers: list[Receiver]) -> dict[str, Any]:
     names = ("chat", "desk", "ops")
     return {
         "channels": {name: {"environment": f"{name.upper()}_URL"} for name in names},
-        "tell": {event: ["chat"] for event in ("cleared", "start", "hold", "back_out", "done")},
+        "pages": "https://reports.example/tidegate",
+        "tell": {event: ["chat"] for event in ("cleared", "start", "wave", "hold", "back_out", "done")},
         "templates": {"done": "$rfc is $state: $sentence"},
     }
 
@@ -127,10 +128,14 @@ def test_channels_and_stakeholders_are_told_of_each_event_once(told: Fleet, rece
     done = told.play("tidegate.release.deploy", {"tidegate_rfc": str(rfc)})
     assert done.returncode == 0, done.stdout
     assert set(told.served().values()) == {"1.0"}
-    assert chat.titles == [f"CHG0001 hello 1.0: {what}" for what in ("cleared", "started", "done")]
-    assert desk.titles == chat.titles
+    waves = chat.titles[2:-1]
+    assert set(waves) == {"CHG0001 hello 1.0: wave"}
+    assert chat.titles == [f"CHG0001 hello 1.0: {what}" for what in ("cleared", "started", *(["wave"] * len(waves)), "done")]
+    assert desk.titles == [f"CHG0001 hello 1.0: {what}" for what in ("cleared", "started", "done")]
     assert chat.messages[0]["message"].startswith("{{ 7 * 7 }} $rfc: CHG0001")
-    assert chat.messages[-1]["message"] == "CHG0001 is completed: CHG0001: hello 1.0 is live on 3 of 3 hosts."
+    page = "https://reports.example/tidegate/changes/CHG0001.html"
+    assert chat.messages[-1]["message"] == f"CHG0001 is completed: CHG0001: hello 1.0 is live on 3 of 3 hosts.\n{page}"
+    assert f"wave 1 of {len(waves)}: " in chat.messages[2]["message"]
     said = " ".join(done.stdout.split())
     assert "the channel ops was not told of start: an address" in said
     assert "the stakeholder nobody has no channel" in said
@@ -139,7 +144,7 @@ def test_channels_and_stakeholders_are_told_of_each_event_once(told: Fleet, rece
 
     again = told.play("tidegate.release.deploy", {"tidegate_rfc": str(rfc)})
     assert again.returncode == 0, again.stdout
-    assert len(chat.messages) == 3
+    assert len(chat.messages) == 3 + len(waves)
 
 
 @pytest.mark.thorough
@@ -195,7 +200,7 @@ def test_each_channel_can_be_tried_before_it_is_needed(receivers: list[Receiver]
     looked = play()
     assert (looked.returncode != 0, chat.messages) == (True, [])
     said = " ".join(looked.stdout.split())
-    assert "chat (told of cleared, start, hold, back_out, done): its addresses are there" in said
+    assert "chat (told of cleared, start, wave, hold, back_out, done): its addresses are there" in said
     assert "ops (told of nothing but what RFCs name it for): the environment variable OPS_URL has no address" in said
     monkeypatch.setenv("OPS_URL", ops.url)
     checked = play("--check", "-e", "{tidegate_test: true}")
@@ -204,7 +209,7 @@ def test_each_channel_can_be_tried_before_it_is_needed(receivers: list[Receiver]
     tried = play("-e", "{tidegate_test: true}")
     assert tried.returncode != 0
     said = " ".join(tried.stdout.split())
-    assert "chat (told of cleared, start, hold, back_out, done): it took the test message" in said
+    assert "chat (told of cleared, start, wave, hold, back_out, done): it took the test message" in said
     assert "desk (told of nothing but what RFCs name it for): an address refused the message" in said
     assert chat.titles == ops.titles == ["Tidegate: a test"]
     assert SECRET not in looked.stdout + checked.stdout + tried.stdout

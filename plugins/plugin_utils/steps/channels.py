@@ -38,7 +38,7 @@ class Thread:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SendingResult:
     """What became of a message: ``why`` a channel was not told, or not at all its addresses; ``untold``: those of them where nobody was;
     ``roots`` of the thread as they are now."""
 
@@ -110,7 +110,7 @@ def read_channel(channel: Channel) -> tuple[str, list[str]]:
     return where, [word for line in lines for word in line.split()]
 
 
-def send(addresses: Mapping[str, list[str]], title: str, body: str, thread: Thread | None = None) -> Outcome:
+def send(addresses: Mapping[str, list[str]], title: str, body: str, thread: Thread | None = None) -> SendingResult:
     """Send to all channels at once, in a process that can be ended whatever it waits for.
 
     What it says of itself is not looked at: there could be addresses in it.
@@ -118,7 +118,7 @@ def send(addresses: Mapping[str, list[str]], title: str, body: str, thread: Thre
     try:
         require("communication")
     except TidegateError as error:
-        return Outcome(dict.fromkeys(addresses, str(error)), frozenset(addresses))
+        return SendingResult(dict.fromkeys(addresses, str(error)), frozenset(addresses))
     note("telling people how it goes")
     about = {"key": thread.key, "topic": thread.topic} if thread else None
     order = {"addresses": addresses, "title": title, "body": body, "thread": about, "roots": thread.roots if thread else {}}
@@ -138,11 +138,11 @@ def send(addresses: Mapping[str, list[str]], title: str, body: str, thread: Thre
                     os.killpg(process.pid, signal.SIGKILL)
                 output, _errors = process.communicate()
     except OSError as error:
-        return Outcome(dict.fromkeys(addresses, f"no process could be started ({error.strerror})"), frozenset(addresses))
+        return SendingResult(dict.fromkeys(addresses, f"no process could be started ({error.strerror})"), frozenset(addresses))
     return _outcome(addresses, output, thread)
 
 
-def _outcome(addresses: Mapping[str, list[str]], output: bytes, thread: Thread | None) -> Outcome:
+def _outcome(addresses: Mapping[str, list[str]], output: bytes, thread: Thread | None) -> SendingResult:
     """What the lines say that the process wrote, one for each address that took the message or refused it."""
     answers: dict[str, dict[int, bool]] = {name: {} for name in addresses}
     roots: dict[str, list[dict[str, str]]] = {}
@@ -161,4 +161,4 @@ def _outcome(addresses: Mapping[str, list[str]], output: bytes, thread: Thread |
         elif len(answers[name]) < len(listed):
             why[name] = f"an address did not answer within {LIMIT:g} s"
     untold = {name for name in why if len(answers[name]) == len(addresses[name]) and not any(answers[name].values())}
-    return Outcome(why, untold, roots)
+    return SendingResult(why, untold, roots)

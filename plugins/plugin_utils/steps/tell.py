@@ -22,7 +22,7 @@ from ..rfc.model import Rfc
 from ..rollout.deployments import Deployment, Run
 from ..rollout.journal import Journal
 from ..rollout.states import DeploymentState
-from .channels import Outcome, Thread, send, usable
+from .channels import SendingResult, Thread, send, usable
 
 TOLD, CONCERNS = "told", "stakeholders"
 Tell = Callable[[Journal, Run, Event, str, datetime], list[str]]  # returns what went wrong
@@ -146,7 +146,7 @@ def not_told(message: Message, channel: str, why: str) -> str:
     return f"the channel {channel} was not told of {message.event}: {why}"
 
 
-def send_in_thread(cmdb: Cmdb, addresses: Mapping[str, list[str]], message: Message) -> Outcome:
+def send_in_thread(cmdb: Cmdb, addresses: Mapping[str, list[str]], message: Message) -> SendingResult:
     """Send a message to the addresses of channels, in its thread where the service can."""
     if not message.thread:
         return send(addresses, message.title, message.body)
