@@ -410,6 +410,7 @@ BEFORE: dict[str, Callable[[Fleet, Reader], None]] = {
     "metrics": watch_tills,
     "telling-people": a_chat,
 }
+_WITHOUT_A_RELEASE = frozenset({"telling-people"})
 AFTER: dict[str, Callable[[Fleet, Path], None]] = {
     "secrets": token_is_nowhere,
     "load-balancer": haproxy_is_tried_by_molecule,
@@ -445,6 +446,6 @@ def test_a_page_does_what_it_says(page: str, fleet: Fleet, tmp_path: Path) -> No
     with reader.until_the_end:
         BEFORE.get(page, nothing)(fleet, reader)
         reader.follow((GUIDES / f"{page}.md").read_text())
-        assert reader.raised, "every page archives something"
+        assert reader.raised or page in _WITHOUT_A_RELEASE, "every other page archives something"
         if page in AFTER:
             AFTER[page](fleet, tmp_path)

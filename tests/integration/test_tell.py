@@ -190,7 +190,9 @@ def test_each_channel_can_be_tried_before_it_is_needed(receivers: list[Receiver]
     for name, receiver in zip(("CHAT", "DESK"), receivers[:2], strict=True):
         monkeypatch.setenv(f"{name}_URL", receiver.url)
     monkeypatch.delenv("OPS_URL", raising=False)
-    monkeypatch.setenv("TIDEGATE_POLICY", str(write_document(tmp_path / "policy.yml", policy_of(communication=communication(receivers)))))
+    section = communication(receivers)
+    section["channels"]["ops"]["quiet"] = {"from": "20:00", "to": "07:00", "time_zone": "UTC"}
+    monkeypatch.setenv("TIDEGATE_POLICY", str(write_document(tmp_path / "policy.yml", policy_of(communication=section))))
 
     def play(*options: str) -> subprocess.CompletedProcess[str]:
         environment = {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default"}
@@ -201,7 +203,7 @@ def test_each_channel_can_be_tried_before_it_is_needed(receivers: list[Receiver]
     assert (looked.returncode != 0, chat.messages) == (True, [])
     said = " ".join(looked.stdout.split())
     assert "chat (told of cleared, start, wave, hold, back_out, done): its addresses are there" in said
-    assert "ops (told of nothing but what RFCs name it for): the environment variable OPS_URL has no address" in said
+    assert "RFCs name it for; quiet 20:00 to 07:00 UTC): the environment variable OPS_URL has no address" in said
     monkeypatch.setenv("OPS_URL", ops.url)
     checked = play("--check", "-e", "{tidegate_test: true}")
     assert (checked.returncode, chat.messages) == (0, []), checked.stdout

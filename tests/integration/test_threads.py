@@ -17,11 +17,17 @@ import pytest
 from aiosmtpd.controller import Controller
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.messages import Message
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps import channels as channels_step
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.channels import send
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.tell import send_in_thread
 from chats import CHANNEL, TOKEN, Chats, chats
 
 REAL = ("slack", "mattermost", "matrix")
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channels_step, "LIMIT", 60.0)  # whatever else this machine has to do
 
 
 @pytest.fixture
@@ -76,6 +82,15 @@ def test_a_message_that_is_in_no_thread_answers_nothing(there: Chats) -> None:
     assert dict(send(addresses, "stock is low", "order").why) == {}
     assert dict(send(addresses, "stock is low", "order").why) == {}
     assert {post.root for post in there.posts} == {""}
+
+
+def test_an_address_that_names_a_thread_stays_in_that(there: Chats, cmdb: Cmdb) -> None:
+    send({"slack": [there.addresses["slack"]]}, "a thread of ours", "first")
+    own = there.posts[0].name
+    addresses = {"slack": [f"{there.addresses['slack']}:{own}"]}
+    for what in ("started", "wave"):
+        assert dict(send_in_thread(cmdb, addresses, said(what)).why) == {}
+    assert [post.root for post in there.posts] == ["", own, own]
 
 
 def test_no_secret_is_kept_of_a_thread(there: Chats, cmdb: Cmdb) -> None:

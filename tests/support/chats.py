@@ -115,7 +115,7 @@ class Chats:
 
     def _take(self, place: str, text: str, root: str, answer: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         self.taken += 1
-        name = f"${place}-{self.taken}"
+        name = f"1700000000.{self.taken:06}" if place == "slack" else f"${place}-{self.taken}"
         self.posts.append(Post(place, text, root, name))
         return 200, {"name": name, **answer}
 

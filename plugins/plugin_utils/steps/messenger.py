@@ -64,8 +64,8 @@ class _Thread:
         """Send what may be a message; one that is goes into the thread, or begins it."""
         found = self.service.posts.search(url) if self.service else None
         payload = _json(data) if found else None
-        if self.service is None or found is None or payload is None:
-            return send(data=data, **more)
+        if self.service is None or found is None or payload is None or self.service.reply("").keys() & payload.keys():
+            return send(data=data, **more)  # no message, or one whose address names a thread of its own
         place = found[1] if found.groups() else str(payload.get(self.service.place, ""))
         root = self.roots.get(place)
         if root:
