@@ -37,7 +37,7 @@ class ActionModule(TidegateAction):
         return {
             "changed": any(one.channels or one.later for one in found.told),
             "failed": bool(found.problems),
-            "msg": "\n".join([*lines, *found.problems]),
+            "msg": "\n".join([*(["not everybody could be told"] if found.problems else []), *found.problems, *lines]),
             "told": [{"title": one.title, "channels": list(one.channels)} for one in found.told],
             "waiting": found.waiting,
             "problems": list(found.problems),

@@ -42,7 +42,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.steps.channels im
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.remind import Reminded, remind
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.tell import deliver, make_notifier, save_stakeholders
 from documents import loaded_rfc, policy_of, write_document
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from receiver import SECRET, Receiver, receive
 
@@ -115,6 +115,7 @@ def test_a_window_is_told_of_an_hour_before_it_opens_and_once(cmdb: Cmdb, chat: 
         run(cmdb, START - HOUR + later)
     (message,) = chat.messages
     assert message["title"] == f"CHG0001 {RFC.release} {RFC.version}: its window opens soon"
+    assert message["message"].startswith(f"{RFC.short_description}: CHG0001: its window ")
     assert "opens at 2027-03-01 22:00 UTC and closes at 2027-03-02 02:00 UTC" in message["message"]
     assert message["message"].endswith("\nhttps://reports.example/tidegate/changes/CHG0001.html")
 
@@ -289,7 +290,12 @@ hours = st.tuples(st.integers(0, 1439), st.integers(0, 1439)).filter(lambda pair
 
 
 @given(happenings, schedules, hours, st.sampled_from(["Europe/Berlin", "America/New_York", "Asia/Kathmandu"]))
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=15,
+    deadline=None,
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 def test_whatever_happens_each_is_told_once_and_only_what_is_urgent_in_quiet_hours(
     tmp_path_factory: pytest.TempPathFactory, happened: list[tuple[int, bool]], runs: list[int], at: tuple[int, int], zone: str
 ) -> None:

@@ -164,7 +164,7 @@ def _message(cmdb: Cmdb, communication: Communication, one: Reminder) -> tuple[M
     about = concerned(events)
     thread = thread_of(deployment, events) if deployment and events else ""
     urgent = one.urgent or about["type"] == "emergency"
-    change = {"rfc": one.rfc, "release": one.release, "version": one.version, "title": about["title"]}
+    change = {"rfc": one.rfc, "release": one.release, "version": one.version, "title": about["title"] or one.change or one.rfc}
     message = Message(one.event, one.title, one.sentence, one.about, thread, urgent)
     return about_change(communication, message, {**change, "state": str(deployment.state) if deployment else ""}), about["stakeholders"]
 

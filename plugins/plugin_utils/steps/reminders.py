@@ -24,7 +24,10 @@ HELD_AGAIN = timedelta(days=1)
 
 @dataclass(frozen=True)
 class Reminder:
-    """What somebody is to be told about a change now. ``about`` names it, so that it is told once; ``title``: in a few words."""
+    """What somebody is to be told about a change now. ``about`` names it, so that it is told once; ``title``: in a few words.
+
+    ``change``: the title of the change, where it is known.
+    """
 
     event: str
     about: str
@@ -34,6 +37,7 @@ class Reminder:
     title: str
     sentence: str
     urgent: bool = False
+    change: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,9 +75,8 @@ def _windows(changes: Iterable[Planned], begun: Collection[str], emergencies: Co
         opens = f"its window {'opens at' if now < one.start else 'is open since'} {_moment(one.start)} and closes at {_moment(one.end)}"
         title = "its window opens soon" if now < one.start else "its window is open"
         about = f"{WINDOW_OPENS} {one.number} {one.start.astimezone(UTC).isoformat()}"
-        yield Reminder(
-            WINDOW_OPENS, about, one.number, one.release, one.version, title, f"{one.number}: {opens}", one.number in emergencies
-        )
+        sentence, urgent = f"{one.number}: {opens}", one.number in emergencies
+        yield Reminder(WINDOW_OPENS, about, one.number, one.release, one.version, title, sentence, urgent, one.short_description)
 
 
 def _held(held: Iterable[HeldDeployment], now: datetime) -> Iterator[Reminder]:

@@ -86,7 +86,7 @@ def _tell(communication: Communication, journal: Journal, run: Run, event: Event
         message = about_change(
             communication,
             Message(event, _TITLES[event], sentence, f"{event} {deployment.id} {now.isoformat()}", thread_of(deployment, events), urgent),
-            {**vars(deployment), "title": about["title"]},
+            {**vars(deployment), "title": about["title"] or deployment.rfc},
         )
         found = deliver(journal.cmdb, communication, listeners, message, now)
     problems += found.problems
