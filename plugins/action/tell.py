@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.calendar.quiet import QuietHours
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.channels import try_channels, unusable
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.person import this_user
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps.tell import try_channels, unusable
 
 
 class ActionModule(TidegateAction):
@@ -27,10 +28,11 @@ class ActionModule(TidegateAction):
             {
                 "name": name,
                 "events": [event for event, names in communication.tell.items() if name in names],
+                "quiet": _hours(channel.quiet),
                 "told": send and not problems[name],
                 "problem": problems[name],
             }
-            for name in communication.channels
+            for name, channel in communication.channels.items()
         ]
         if not channels:
             lines = ["the policy has no channel, so nobody is told of anything; enter one under communication.channels"]
@@ -41,9 +43,14 @@ class ActionModule(TidegateAction):
         }
 
 
+def _hours(quiet: QuietHours | None) -> str:
+    return f"{quiet.start:%H:%M} to {quiet.end:%H:%M} {quiet.zone}" if quiet else ""
+
+
 def _line(channel: dict[str, Any], *, test: bool, send: bool) -> str:
     """How it stands for a channel."""
     events = ", ".join(channel["events"]) or "nothing but what RFCs name it for"
+    events += f"; quiet {channel['quiet']}" if channel["quiet"] else ""
     if channel["problem"]:
         state = channel["problem"]
     elif send:

@@ -54,6 +54,10 @@ channels:
       type: list
       elements: str
       sample: [hold, back_out]
+    quiet:
+      description: In which hours it is told only what is urgent; empty when it has none.
+      type: str
+      sample: 20:00 to 07:00 Europe/Berlin
     told:
       description: Whether it took the message of this run.
       type: bool

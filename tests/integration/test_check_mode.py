@@ -149,6 +149,7 @@ def tries(site: Site) -> list[Tried]:
         Tried("journal_archive", "the journal of 1 .*would be archived", archive),
         Tried("figures", "a bar for each month.*would be written", {"tidegate_figures_file": there["figures.json"]}),
         Tried("tell", "the policy has no channel", {"tidegate_test": True}),
+        Tried("remind", "the policy has no channel"),
         Tried("stock", "there is no stock rule", refused=True),
         Tried("lab", "would be up", lab),
         Tried("cmdb_copy", "would be copied to", {"tidegate_cmdb_to": there["copy"]}),

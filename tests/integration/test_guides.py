@@ -50,6 +50,7 @@ from documents import example_rfc, write_document
 from fleet import Fleet
 from pages import GUIDES, followed_alike
 from postgresql import running_postgresql
+from receiver import receive
 from registry import make_certificate, serve
 from systemd_host import systemd_fleet
 
@@ -442,6 +443,11 @@ def shared_homes(fleet: Fleet, reader: Reader) -> None:
     reader.environment |= {"DATABASE_HOST": str(server.home), "REGISTRY": registry.host}
 
 
+def a_chat(_fleet: Fleet, reader: Reader) -> None:
+    """Somebody who takes messages."""
+    reader.environment["CHAT_URL"] = reader.until_the_end.enter_context(receive()).url
+
+
 BEFORE: dict[str, Callable[[Fleet, Reader], None]] = {
     "running-service": install_board,
     "data": start_database,
@@ -452,7 +458,9 @@ BEFORE: dict[str, Callable[[Fleet, Reader], None]] = {
     "metrics": watch_tills,
     "servicenow": an_instance,
     "team": shared_homes,
+    "telling-people": a_chat,
 }
+_WITHOUT_A_RELEASE = frozenset({"telling-people"})
 AFTER: dict[str, Callable[[Fleet, Path], None]] = {
     "secrets": token_is_nowhere,
     "load-balancer": haproxy_is_tried_by_molecule,
@@ -486,6 +494,6 @@ def test_a_page_does_what_it_says(page: str, fleet: Fleet, tmp_path: Path) -> No
     with reader.until_the_end:
         BEFORE.get(page, nothing)(fleet, reader)
         reader.follow((GUIDES / f"{page}.md").read_text())
-        assert reader.raised, "every page archives something"
+        assert reader.raised or page in _WITHOUT_A_RELEASE, "every other page archives something"
         if page in AFTER:
             AFTER[page](fleet, tmp_path)

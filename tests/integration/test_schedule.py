@@ -347,6 +347,21 @@ def test_a_change_that_is_cancelled_stays_in_the_schedule_until_it_would_be_over
     assert desk.schedule()[1] == {}
 
 
+def test_a_calendar_that_has_subscribed_gets_the_same_bytes_until_something_changes(cmdb: Cmdb, tmp_path: Path) -> None:
+    put(cmdb, "web1")
+    first = publish(cmdb, tmp_path / "one.ics", (), START, write=True)[1]
+    assert publish(cmdb, tmp_path / "other.ics", (), START + HOUR, write=True)[1] == first
+    calendar = icalendar.Calendar.from_ical(first)
+    assert (str(calendar["METHOD"]), calendar["REFRESH-INTERVAL"].dt) == ("PUBLISH", timedelta(minutes=15))
+    assert "REFRESH-INTERVAL;VALUE=DURATION:PT15M\r\nX-PUBLISHED-TTL:PT15M\r\n" in first
+    with cmdb.begin() as connection:
+        withdraw(connection, ["CHG0002"], START)
+    after = icalendar.Calendar.from_ical(publish(cmdb, tmp_path / "one.ics", (), START + HOUR, write=True)[1])
+    before, gone = (one.walk("VEVENT")[0] for one in (calendar, after))
+    assert before["UID"] == gone["UID"]
+    assert (int(before["SEQUENCE"]), int(gone["SEQUENCE"]), str(gone["STATUS"])) == (0, 1, "CANCELLED")
+
+
 def test_an_empty_schedule_is_a_calendar_with_a_name_and_a_component(tmp_path: Path) -> None:
     desk = Desk(Office(tmp_path))
     lines, events = desk.schedule()

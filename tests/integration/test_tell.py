@@ -16,8 +16,14 @@ from typing import Any, cast
 import forked
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.communication import Channel, Communication
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.messages import Message
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.communication import (
+    Channel,
+    Communication,
+    without_mentions,
+)
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps import channels as channels_step
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps import tell as tell_step
 from documents import policy_of, write_document
 from fleet import Fleet
@@ -37,7 +43,7 @@ def test_a_hanging_and_a_refusing_channel_neither_stop_the_others_nor_are_waited
 ) -> None:
     good, hanging, refusing = receivers
     hanging.behaviour, refusing.behaviour = "hang", "refuse"
-    monkeypatch.setattr(tell_step, "LIMIT", 3.0)
+    monkeypatch.setattr(channels_step, "LIMIT", 3.0)
     addresses = {
         "hanging": [hanging.url],
         "good": [good.url],
@@ -46,7 +52,7 @@ def test_a_hanging_and_a_refusing_channel_neither_stop_the_others_nor_are_waited
         "odd": ["nothing://x", good.url],
         "worse": ["://"],
     }
-    why = tell_step._send(addresses, "CHG0001: held", "why <b>not</b>")
+    why = channels_step.send(addresses, "CHG0001: held", "why <b>not</b>").why
     assert set(why) == {"hanging", "refusing", "nowhere", "odd", "worse"}
     assert "did not answer within 3 s" in why["hanging"]
     assert [(message["title"], message["message"]) for message in good.messages] == [("CHG0001: held", "why <b>not</b>")] * 2
@@ -70,11 +76,11 @@ def test_addresses_come_from_the_environment_or_a_file_and_are_never_said(tmp_pa
         "stranger": Channel(file="~nobody-of-this-name/urls"),
         "bytes": Channel(file=str(tmp_path / "bytes")),
     }
-    found = tell_step.unusable(Communication(channels=channels))
+    found = channels_step.unusable(Communication(channels=channels))
     assert [name for name, why in found.items() if not why] == ["chat", "file"]
     assert "the environment variable NOT_SET has no address" in found["unset"]
     assert SECRET not in str(found)
-    assert len(tell_step._addresses(channels["file"])) == 2
+    assert len(channels_step._addresses(channels["file"])) == 2
 
 
 def test_whatever_breaks_while_people_are_told_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,7 +95,9 @@ def test_whatever_breaks_while_people_are_told_is_a_warning(monkeypatch: pytest.
 def test_what_others_wrote_of_stock_rings_nobody(receivers: list[Receiver], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHAT_URL", receivers[0].url)
     chat = Communication(channels={"chat": Channel(environment="CHAT_URL")})
-    assert tell_step.tell_channels(chat, ["chat"], "stock_low", "stock is low: @everyone", "PSU in <!here>: order @here") == []
+    title, body = map(without_mentions, ("stock is low: @everyone", "PSU in <!here>: order @here"))
+    message = Message("stock_low", title, body, "stock_low now")
+    assert tell_step.deliver(cast("Any", None), chat, ["chat"], message, datetime.now(UTC)).problems == ()
     (message,) = receivers[0].messages
     assert message["title"] == "stock is low: @\u200beveryone"
     assert message["message"] == "PSU in <\u200b!here>: order @\u200bhere"
@@ -99,7 +107,8 @@ def communication(receivers: list[Receiver]) -> dict[str, Any]:
     names = ("chat", "desk", "ops")
     return {
         "channels": {name: {"environment": f"{name.upper()}_URL"} for name in names},
-        "tell": {event: ["chat"] for event in ("cleared", "start", "hold", "back_out", "done")},
+        "pages": "https://reports.example/tidegate",
+        "tell": {event: ["chat"] for event in ("cleared", "start", "wave", "hold", "back_out", "done")},
         "templates": {"done": "$rfc is $state: $sentence"},
     }
 
@@ -119,10 +128,14 @@ def test_channels_and_stakeholders_are_told_of_each_event_once(told: Fleet, rece
     done = told.play("tidegate.release.deploy", {"tidegate_rfc": str(rfc)})
     assert done.returncode == 0, done.stdout
     assert set(told.served().values()) == {"1.0"}
-    assert chat.titles == [f"CHG0001 hello 1.0: {what}" for what in ("cleared", "started", "done")]
-    assert desk.titles == chat.titles
+    waves = chat.titles[2:-1]
+    assert set(waves) == {"CHG0001 hello 1.0: wave"}
+    assert chat.titles == [f"CHG0001 hello 1.0: {what}" for what in ("cleared", "started", *(["wave"] * len(waves)), "done")]
+    assert desk.titles == [f"CHG0001 hello 1.0: {what}" for what in ("cleared", "started", "done")]
     assert chat.messages[0]["message"].startswith("{{ 7 * 7 }} $rfc: CHG0001")
-    assert chat.messages[-1]["message"] == "CHG0001 is completed: CHG0001: hello 1.0 is live on 3 of 3 hosts."
+    page = "https://reports.example/tidegate/changes/CHG0001.html"
+    assert chat.messages[-1]["message"] == f"CHG0001 is completed: CHG0001: hello 1.0 is live on 3 of 3 hosts.\n{page}"
+    assert f"wave 1 of {len(waves)}: " in chat.messages[2]["message"]
     said = " ".join(done.stdout.split())
     assert "the channel ops was not told of start: an address" in said
     assert "the stakeholder nobody has no channel" in said
@@ -131,7 +144,7 @@ def test_channels_and_stakeholders_are_told_of_each_event_once(told: Fleet, rece
 
     again = told.play("tidegate.release.deploy", {"tidegate_rfc": str(rfc)})
     assert again.returncode == 0, again.stdout
-    assert len(chat.messages) == 3
+    assert len(chat.messages) == 3 + len(waves)
 
 
 @pytest.mark.thorough
@@ -177,7 +190,9 @@ def test_each_channel_can_be_tried_before_it_is_needed(receivers: list[Receiver]
     for name, receiver in zip(("CHAT", "DESK"), receivers[:2], strict=True):
         monkeypatch.setenv(f"{name}_URL", receiver.url)
     monkeypatch.delenv("OPS_URL", raising=False)
-    monkeypatch.setenv("TIDEGATE_POLICY", str(write_document(tmp_path / "policy.yml", policy_of(communication=communication(receivers)))))
+    section = communication(receivers)
+    section["channels"]["ops"]["quiet"] = {"from": "20:00", "to": "07:00", "time_zone": "UTC"}
+    monkeypatch.setenv("TIDEGATE_POLICY", str(write_document(tmp_path / "policy.yml", policy_of(communication=section))))
 
     def play(*options: str) -> subprocess.CompletedProcess[str]:
         environment = {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default"}
@@ -187,8 +202,8 @@ def test_each_channel_can_be_tried_before_it_is_needed(receivers: list[Receiver]
     looked = play()
     assert (looked.returncode != 0, chat.messages) == (True, [])
     said = " ".join(looked.stdout.split())
-    assert "chat (told of cleared, start, hold, back_out, done): its addresses are there" in said
-    assert "ops (told of nothing but what RFCs name it for): the environment variable OPS_URL has no address" in said
+    assert "chat (told of cleared, start, wave, hold, back_out, done): its addresses are there" in said
+    assert "RFCs name it for; quiet 20:00 to 07:00 UTC): the environment variable OPS_URL has no address" in said
     monkeypatch.setenv("OPS_URL", ops.url)
     checked = play("--check", "-e", "{tidegate_test: true}")
     assert (checked.returncode, chat.messages) == (0, []), checked.stdout
@@ -196,7 +211,7 @@ def test_each_channel_can_be_tried_before_it_is_needed(receivers: list[Receiver]
     tried = play("-e", "{tidegate_test: true}")
     assert tried.returncode != 0
     said = " ".join(tried.stdout.split())
-    assert "chat (told of cleared, start, hold, back_out, done): it took the test message" in said
+    assert "chat (told of cleared, start, wave, hold, back_out, done): it took the test message" in said
     assert "desk (told of nothing but what RFCs name it for): an address refused the message" in said
     assert chat.titles == ops.titles == ["Tidegate: a test"]
     assert SECRET not in looked.stdout + checked.stdout + tried.stdout

@@ -68,6 +68,8 @@ class Schema:
     write_off: sa.Table
     done_by_hand: sa.Table
     host_set: sa.Table
+    message: sa.Table
+    message_thread: sa.Table
     journal_archive: sa.Table
     chain: sa.Table
     asset: sa.Table
@@ -400,6 +402,25 @@ def schema() -> Schema:
             text("actor"),
             text("reason"),
             at("at"),
+        ),
+        message=sa.Table(
+            "message",
+            metadata,
+            number("id", primary_key=True),
+            *(text(name) for name in ("channel", "about", "event", "title", "body", "thread")),
+            sa.Column("urgent", sa.Boolean, nullable=False),
+            at("created"),
+            at("due"),
+            at("taken", nullable=True),
+            sa.UniqueConstraint("channel", "about"),
+            some("ix_message_waiting", "taken IS NULL", "due"),
+        ),
+        message_thread=sa.Table(
+            "message_thread",
+            metadata,
+            text("thread", primary_key=True),
+            text("channel", primary_key=True),
+            document("roots"),
         ),
         journal_archive=sa.Table(
             "journal_archive",

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -17,13 +16,12 @@ from ..rfc.model import CANCELED, STATES
 from ..rfc.register import Planned
 from ..rollout.bake_record import BAKE_EVENTS, DECIDED, MEASURED
 from ..rollout.states import OPEN, DeploymentState
+from .pages import NUMBER, change_page
 from .progress import counted
 
 with contextlib.suppress(ImportError):
     import sqlalchemy as sa
 
-NUMBER = re.compile(r"[A-Z]{2,10}[0-9]{3,12}")
-"""What the number of an RFC is like that has a page, which has its name."""
 LISTED = 1000
 """As many changes are in the list and in the search, the newest; their pages are those of their deployments."""
 _CHUNK = 500  # numbers in one IN list
@@ -105,7 +103,7 @@ def listed_changes(connection: sa.Connection, coming: Sequence[Mapping[str, Any]
         about |= {"release": row["release"], "version": row["version"], "start": time_text(row["started"] or row["start_date"])}
         if row["rfc"] not in found or row["state"] in OPEN:
             found[row["rfc"]] = {**about, "state": state}
-    return [one | {"page": f"changes/{number}.html" if number in pages else None} for number, one in found.items()]
+    return [one | {"page": change_page(number) if number in pages else None} for number, one in found.items()]
 
 
 def time_text(moment: datetime | None) -> str | None:

@@ -14,7 +14,6 @@ from typing import Any
 
 from ..errors import TidegateError
 from ..files import make_folder, write_atomically
-from .changes import NUMBER
 from .document_file import DocumentFile, beginning
 from .html import (
     generator,
@@ -30,6 +29,7 @@ from .html import (
     render_stock,
 )
 from .model import Report
+from .pages import NUMBER
 from .releases import NAME
 
 _FOLDERS = ("deployments", "hosts", "stock", "search")  # with pages that have numbers

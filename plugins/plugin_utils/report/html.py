@@ -25,8 +25,8 @@ from typing import Any
 
 from ..rollout.forecast import in_bytes, in_time
 from ..rollout.states import OPEN
-from .changes import NUMBER
 from .differences import difference_lines
+from .pages import NUMBER, change_page
 from .search import anchor
 from .timeline import Axis, Stretch
 
@@ -433,7 +433,7 @@ def _linked(sentence: str, changes: Collection[str]) -> markupsafe.Markup:
     parts = []
     for word in _NUMBER.split(sentence):
         text = markupsafe.escape(word)
-        link = markupsafe.Markup('<a href="changes/{0}.html">{0}</a>').format(text) if word in changes else text
+        link = markupsafe.Markup('<a href="{}">{}</a>').format(change_page(word), text) if word in changes else text
         parts.append(link)
     return markupsafe.Markup("").join(parts)
 

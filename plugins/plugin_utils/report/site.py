@@ -16,9 +16,10 @@ from ..errors import TidegateError
 from ..evidence.approval import Matter
 from ..policy.model import Policy
 from ..rfc.register import Planned, forward_schedule
-from .changes import NUMBER, change_pages, listed_changes, planned_change, time_text
+from .changes import change_pages, listed_changes, planned_change, time_text
 from .library import LookedUp, evidence_page, look_up
 from .model import Report
+from .pages import NUMBER, change_page
 from .releases import release_pages
 from .search import search_pages
 
@@ -119,7 +120,7 @@ def _calendar(
             {
                 **planned_change(change),
                 "stopped": sorted({event.summary for event in freezes if _stops(event, change)}),
-                "page": f"changes/{change.number}.html" if NUMBER.fullmatch(change.number) and change.number in pages else None,
+                "page": change_page(change.number) if NUMBER.fullmatch(change.number) and change.number in pages else None,
             }
             for change in coming
         ],

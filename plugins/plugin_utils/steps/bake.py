@@ -22,8 +22,8 @@ from ..rollout.bake_journal import BakeJournal, ExitJournal
 from ..rollout.deployments import Deployment
 from ..rollout.gate import decide
 from ..rollout.states import DeploymentState, HostState
+from .channels import read_channel
 from .gate import OpenWave, look_at_wave
-from .tell import read_channel
 from .wait import RENEWAL, Wait
 
 Ask = Callable[[str], object]

@@ -46,6 +46,7 @@ from ..rollout.instant_journal import InstantJournal
 from ..rollout.planner import Plan, plan_waves
 from ..rollout.states import LATE
 from ..rollout.together import for_change, instant_fault, quorum_fault, together_fault
+from .channels import unusable
 from .sources import (
     Once,
     Sources,
@@ -68,7 +69,6 @@ from .sources import (
     seen_of,
     select,
 )
-from .tell import unusable
 
 if TYPE_CHECKING:
     from ..dhs.spares import Exposed

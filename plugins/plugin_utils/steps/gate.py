@@ -176,7 +176,8 @@ def decide_wave_gate(
     else:
         ends_round = inputs.late and decide_late(inputs)[1] and not interrupted
         journal.decide_wave(run, number, decision, now, start.until, basis_of(inputs, circumstances), ends_round=ends_round)
-    return _result(decision, number, wave.of, wave.hosts) | _followed(journal, run, change, decision, tell, now)
+    said = f"wave {number} of {wave.of}: {decision.reason}" if number is not None else ""
+    return _result(decision, number, wave.of, wave.hosts) | _followed(journal, run, change, decision, tell, now, wave=said)
 
 
 def make_wave_check(sources: Sources) -> Opens:
@@ -267,7 +268,15 @@ def check_start(journal: Journal, change: Change, deployment: Deployment, opens:
 
 
 def _followed(
-    journal: Journal, run: Run, change: Change, decision: GateDecision, tell: Tell, now: datetime, *, started: bool = False
+    journal: Journal,
+    run: Run,
+    change: Change,
+    decision: GateDecision,
+    tell: Tell,
+    now: datetime,
+    *,
+    started: bool = False,
+    wave: str = "",
 ) -> dict[str, Any]:
     """What could not be written to the change and said to people, if anything: the decision stands, for hosts don't wait for it."""
     problems = sync_change_record(journal, run, change, decision.reason, now)
@@ -275,6 +284,8 @@ def _followed(
         problems += tell(journal, run, decision.decision, decision.reason, now)
     elif started:
         problems += tell(journal, run, "start", decision.reason, now)
+    elif wave:
+        problems += tell(journal, run, "wave", wave, now)
     return warned(problems)
 
 

@@ -39,6 +39,7 @@ with contextlib.suppress(ImportError):
 
 Ci = Mapping[str, Any]
 _NAME = "Forward schedule of releases"
+_REFRESH = timedelta(minutes=15)  # so often a calendar that has subscribed is to look again
 _NAMED = 20  # CIs in a description
 _UNFIT = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")  # what RFC 5545 allows in no text
 _SAID = 3  # CIs in a line of the result
@@ -238,6 +239,9 @@ def _calendar(changes: Sequence[Planned]) -> bytes:
     calendar.add("version", "2.0")
     calendar.add("name", _NAME)
     calendar.add("x-wr-calname", _NAME)
+    calendar.add("method", "PUBLISH")
+    calendar.add("refresh-interval", _REFRESH, parameters={"VALUE": "DURATION"})
+    calendar.add("x-published-ttl", icalendar.vDuration(_REFRESH))  # the same, for programs that are older than RFC 7986
     if not changes:
         calendar.add_component(_utc())
     for change in changes:

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from ..clearance.facts import Facts
+from ..cmdb.messages import Message
 from ..cmdb.store import Cmdb
 from ..dhs.assets import list_rules, list_units, note_stock, reserved_spares, stock, take_untold, would_reserve_spares
 from ..dhs.level import Way
@@ -24,14 +25,15 @@ from ..dsl.hardware import PartChange
 from ..dsl.package import load_package_manifest
 from ..dsl.repository import Library
 from ..errors import ConflictError, NotFoundError, TidegateError
-from ..policy.communication import STOCK_LOW
+from ..policy.communication import STOCK_LOW, without_mentions
 from ..policy.model import Policy
+from ..report.pages import STOCK
 from ..rfc.debts import debts, settle
 from ..rfc.model import Rfc
 from ..rollout.deployments import Deployments
 from ..rollout.states import OPEN, SPARES, WaveState
 from .baseline import Machines
-from .tell import tell_channels
+from .tell import deliver
 
 with contextlib.suppress(ImportError):
     import sqlalchemy as sa
@@ -66,7 +68,10 @@ def tell_low(cmdb: Cmdb, policy: Policy, actor: str, now: datetime) -> list[str]
     if not low:
         return []
     title = f"stock is low: {', '.join(dict.fromkeys(one.rule.model for one in low))}"
-    return tell_channels(communication, listeners, STOCK_LOW, title, "\n".join(one.sentence() for one in low))
+    page = [f"{communication.pages.rstrip('/')}/{STOCK}"] if communication.pages else []
+    body = "\n".join([*(without_mentions(one.sentence()) for one in low), *page])
+    message = Message(STOCK_LOW, without_mentions(title), body, f"{STOCK_LOW} {now.isoformat()}")
+    return list(deliver(cmdb, communication, listeners, message, now).problems)
 
 
 def spares_for(

@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.calendar.quiet import QuietHours
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import DocumentError
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.communication import Channel, Communication, plain, without_mentions
@@ -17,6 +19,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 Write = Callable[..., Path]
+NIGHT = {"from": "20:00", "to": "07:00", "time_zone": "Europe/Berlin"}
 CHANNELS = {"chat": {"environment": "CHAT_URL"}, "desk": {"file": "/etc/desk.url"}}
 
 
@@ -54,6 +57,17 @@ def test_a_policy_names_channels_and_what_they_are_told(write: Write) -> None:
         ({"channels": []}, "communication.channels is a list"),
         ({"tell": {"hold": "chat"}}, "communication.tell.hold is 'chat'"),
         ("chat", "communication is 'chat'"),
+        ({"pages": "ftp://reports.example"}, "communication.pages is 'ftp://reports.example'"),
+        ({"pages": "https://ann:secret@reports.example"}, "communication.pages is not a plain address"),
+        ({"pages": "https://reports.example/?token=secret"}, "communication.pages is not a plain address"),
+        (
+            {"channels": {"chat": {**CHANNELS["chat"], "quiet": {**NIGHT, "time_zone": "Mars/Olympus"}}}},
+            "there is no time zone 'Mars/Olympus'",
+        ),
+        ({"channels": {"chat": {**CHANNELS["chat"], "quiet": {**NIGHT, "to": "20:00"}}}}, "the quiet hours of chat are no hours, or all"),
+        ({"channels": {"chat": {**CHANNELS["chat"], "quiet": {**NIGHT, "to": "7"}}}}, "communication.channels.chat.quiet.to is '7'"),
+        ({"channels": {"chat": {**CHANNELS["chat"], "quiet": {"from": "20:00"}}}}, "to is missing from communication.channels.chat.quiet"),
+        ({"channels": {"chat": {"quiet": NIGHT}}}, "communication.channels.chat has not exactly one of environment, file"),
     ],
 )
 def test_what_could_never_be_told_is_refused(write: Write, section: Any, what: str) -> None:
@@ -114,3 +128,26 @@ def test_a_policy_may_ring_everybody_and_an_address_stays_as_it_is() -> None:
     loud = Communication(templates={"hold": "<!here> @channel: $sentence"})
     assert loud.message("hold", {"sentence": "ask ann@example.org"}) == "<!here> @channel: ask ann@example.org"
     assert without_mentions("ann@example.org, 1 < 2") == "ann@example.org, 1 < 2"
+
+
+PAGE = "https://reports.example/changes/CHG0001.html"
+
+
+def test_a_message_has_the_address_of_a_page_on_a_line_of_its_own_or_where_its_template_places_it() -> None:
+    assert Communication().message("hold", {"title": "new", "sentence": "why", "page": PAGE}) == f"new: why\n{PAGE}"
+    assert (
+        Communication(templates={"hold": "$page says $sentence"}).message("hold", {"sentence": "why", "page": PAGE}) == f"{PAGE} says why"
+    )
+    assert Communication().message("hold", {"sentence": "x" * 9000, "page": PAGE}).endswith(f"…\n{PAGE}")
+
+
+def test_quiet_hours_belong_to_a_channel(write: Write) -> None:
+    found = load_policy(write("policy", communication={"channels": {"chat": {**CHANNELS["chat"], "quiet": NIGHT}}})).communication
+    assert found.channels == {"chat": Channel(environment="CHAT_URL", quiet=QuietHours(time(20), time(7), "Europe/Berlin"))}
+
+
+def test_stakeholders_are_not_told_of_every_wave_and_duty() -> None:
+    both = Communication(channels={"chat": Channel("A"), "desk": Channel("B")}, tell={"wave": ("chat",)})
+    assert both.listeners("wave", ["desk"]) == ("chat",)
+    assert both.listeners("duty_due", ["desk"]) == ()
+    assert both.listeners("held_since", ["desk"]) == ("desk",)
