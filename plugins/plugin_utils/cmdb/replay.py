@@ -26,6 +26,7 @@ NOT_REPLAYED: Mapping[str, str] = {
     "done_by_hand": "it ends without a line, with the next deployment there",
     "firmware_level": "it is the last one that a deployment left, and deployments are in the journal",
     "asset_firmware": "it is what units said last, and they are read again",
+    **dict.fromkeys(("message", "message_thread"), "it says what people were told, and nothing else goes by it"),
 }
 """Of each of the other tables, why they are not."""
 _RELEASE = "release "  # events of releases: what becomes of one

@@ -57,6 +57,7 @@ NOT_EXPORTED: Mapping[str, str] = {
     **dict.fromkeys(("deployment", "wave", "deployment_host", "controller", "lock", "seat", "work_order", "done_by_hand"), _DEPLOYMENT),
     **dict.fromkeys(("history", "journal", "journal_archive", "chain"), "it is what was written to one database, in its order"),
     **dict.fromkeys(("change", "change_ci", "debt"), "it is the register's, whose changes name deployments"),
+    **dict.fromkeys(("message", "message_thread"), "it was told, or is to be, to channels of one place"),
     **dict.fromkeys(("firmware_level", "asset_firmware"), "a deployment sets the level, and units are read for it again"),
 }
 """Of each of the other tables, why a document does not have it."""
