@@ -208,7 +208,8 @@ scan:
   type: dict
   returned: when O(scan) is true
 sets:
-  description: C(packages), C(units), C(cron) and C(listeners), each with its C(sha256), C(entries) where they are told, or a C(problem).
+  description: C(packages), C(units), C(cron) and C(listeners), each with its C(sha256), or a C(problem); with C(entries) where they are
+    told, and where they are not those on record C(since), by entry, the second since 1970 from which on it is so.
   type: dict
   returned: when O(sets) are given
 device:

@@ -82,6 +82,7 @@ SABOTAGE: dict[str, list[tuple[str, str, str]]] = {
 # One that can't be done where another one is.
 ALONE = (f"mkdir -p /var/foreign/tree; ln -sfn /var/foreign/tree {TREE}", "unreadable", "which is not a release")
 # What is so besides where something was done: what was ended listens no more, what was flipped by hand does not run, and so on.
+OF_SETS = ("other_listeners", "other_units", "other_cron")
 FOLLOWS = {"not_running", "other_listeners", "missing", "extra_files"}
 
 
@@ -164,6 +165,9 @@ def test_each_line_of_the_list_is_named_on_its_host_and_nothing_else(fleet: Flee
     expected = {(host, kind) for host, lines in SABOTAGE.items() for _command, kind, _said in lines}
     named = {(one["host"], one["kind"]) for one in found if one["kind"] not in FOLLOWS}
     assert named <= expected, json.dumps(found, indent=1)
+    around = [one for one in found if (one["host"], one["kind"]) in {("web2", "other_packages"), *(("web3", kind) for kind in OF_SETS)}]
+    assert len(around) == 4
+    assert all(one["since"] and one["latest"] and one["covered_by"] == [] for one in around), json.dumps(around, indent=1)
 
 
 @pytest.mark.thorough

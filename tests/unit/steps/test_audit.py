@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
@@ -30,6 +31,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit impor
     recorded_devices,
     unit_differences,
 )
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit_firmware import PastReadings
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -314,6 +316,7 @@ def test_each_record_is_looked_at_a_few_times_however_many_hosts_there_are() -> 
     assert looks(400) == 10 * looks(40)
 
 
+PAST = PastReadings(datetime(2026, 3, 1, tzinfo=UTC))
 UNIT = Unit("T1", "Contoso", "SN1", "R750", UnitState.IN_USE, ci="web1")
 BIOS = FirmwareImage("BIOS", ("R750",), "b.bin", "2.5.0", ("2.4.0",), (), "host_reset", Minutes())
 MACHINE = {"name": "web1", "attributes": {"redfish": "https://bmc1", "firmware": {"BIOS": "2.4.0", "NIC": "1.0"}}}
@@ -325,7 +328,7 @@ def test_what_is_in_the_slots_of_a_machine_is_compared() -> None:
     (device,) = recorded_devices([MACHINE], [UNIT, *parts], [], {})
     answer = read_device_answer({"device": {**SAID, "firmware": {"BIOS": ["2.4.0"], "NIC": ["1.0"]}, "parts": {"PSU 1": "X", "PSU 2": ""}}})
     assert answer is not None
-    found = compare_devices([device], {"web1": answer}, iter([UNIT, *parts]))
+    found = compare_devices([device], {"web1": answer}, iter([UNIT, *parts]), PAST)
     assert [(one["host"], one["unit"], one["kind"]) for one in found] == [("web1", "P1", "other_unit"), ("web1", "P2", "empty_slot")]
     assert all(one["remedy"] for one in found)
 
@@ -333,7 +336,7 @@ def test_what_is_in_the_slots_of_a_machine_is_compared() -> None:
 def of_devices(said: Any, ci: Mapping[str, Any] = MappingProxyType(MACHINE), unit: Unit = UNIT) -> list[tuple[Any, Any, str]]:
     (device,) = recorded_devices([ci], [unit], [{"ci": "web1", "release": "bios", "digest": DIGEST}], {DIGEST: (BIOS,)})
     answer = read_device_answer({"releases": [], "device": said})
-    found = compare_devices([device], {} if answer is None else {"web1": answer}, [unit])
+    found = compare_devices([device], {} if answer is None else {"web1": answer}, [unit], PAST)
     assert all(one["remedy"] or "use this CMDB" in one["detail"] for one in found)
     return [(one["host"], one["unit"], one["kind"]) for one in found]
 
@@ -358,7 +361,7 @@ def test_what_a_device_runs_can_become_the_record_unless_a_release_brought_anoth
     (device,) = recorded_devices([MACHINE], [UNIT], [{"ci": "web1", "release": "bios", "digest": DIGEST}], {DIGEST: (BIOS,)})
     answer = read_device_answer({"device": {**SAID, "firmware": firmware}})
     assert answer is not None
-    (named,) = compare_devices([device], {"web1": answer}, [UNIT])
+    (named,) = compare_devices([device], {"web1": answer}, [UNIT], PAST)
     assert (named["kind"], named["found"]) == ("other_firmware", found)
 
 

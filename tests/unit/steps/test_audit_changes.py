@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.recorded_sets import RecordedSet
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.differences import difference_lines
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.coverage import Span
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit import NotSeen, compare, read_answer
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit import NotSeen, compare, compare_beside, read_answer
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit_changes import with_changes
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit_sets import SETS, digest_of
 
 DIGEST, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -76,3 +78,58 @@ def test_what_are_no_moments_is_no_answer(odd: Any) -> None:
         found = read_answer({"releases": [entry]})
         assert isinstance(found, NotSeen)
         assert found.kind == "invalid_answer"
+
+
+BEFORE = {"a:all": "1", "b:all": "1", "c:all": "1"}
+UNITS = {"/etc/systemd/system/x.wants/a.service": "-> ../a.service"}
+
+
+def of_set(before: dict[str, str], now: dict[str, str], since: object, *spans: Span, name: str = "packages") -> list[dict[str, Any]]:
+    """The difference of a set of which the host says ``since`` when its entries are there."""
+    sets: dict[str, Any] = {one: {"sha256": digest_of({})} for one in SETS}
+    sets[name] = {"sha256": digest_of(now), "entries": now, "since": since}
+    recorded = {"web1": {name: RecordedSet(digest_of(before), "carl", "as it was", NOON, before)}}
+    return with_changes(compare_beside({"web1": {"releases": [], "sets": sets}}, {"web1": []}, recorded), spans)
+
+
+def test_what_came_changed_and_went_of_a_set_is_told_apart_by_the_changes_that_cover_each() -> None:
+    now = {"a:all": "1", "b:all": "2", "d:all": "1"}
+    since = {"a:all": AT - 900, "b:all": AT, "c:all": AT + 60, "d:all": AT + 120}
+    (one,) = of_set(BEFORE, now, since, Span("CHG1", "web1", NOON, None))
+    assert (one["since"], one["latest"]) == ("2026-03-01T12:00:00.000Z", "2026-03-01T12:02:00.000Z")
+    assert (one["kind"], one["covered_by"]) == ("other_packages", ["CHG1"])
+    assert one.keys() == told(ENTRY | {"extra": ["x"]})[0].keys()
+    assert "(since 2026-03-01 12:00 UTC, covered by CHG1)" in difference_lines([one])[0]
+    minute = timedelta(minutes=1)
+    around = (Span("CHG1", "web1", NOON, NOON), Span("CHG2", "web1", NOON + 2 * minute, None))
+    assert of_set(BEFORE, now, since, *around)[0]["covered_by"] == [], "the package in the middle went outside of both"
+
+
+def test_where_one_entry_has_no_moment_a_set_is_not_said_to_be_covered_but_can_be_said_not_to_be() -> None:
+    now = {**BEFORE, "d:all": "1", "e:all": "1"}
+    covers = Span("CHG1", "web1", NOON, None)
+    (one,) = of_set(BEFORE, now, {"d:all": AT}, covers)
+    assert (one["since"], one["latest"], one["covered_by"]) == ("2026-03-01T12:00:00.000Z", None, None)
+    (one,) = of_set(BEFORE, now, {"d:all": AT - 60}, covers)
+    assert (one["since"], one["latest"], one["covered_by"]) == ("2026-03-01T11:59:00.000Z", None, [])
+    (one,) = of_set(BEFORE, now, {}, covers)
+    assert (one["since"], one["latest"], one["covered_by"]) == (None, None, None)
+
+
+def test_a_file_that_went_is_gone_since_the_nearest_directory_that_is_there_has_changed() -> None:
+    folder = "/etc/systemd/system/"
+    (one,) = of_set(UNITS, {}, {folder: AT, "/etc/": 1}, Span("CHG1", "web1", NOON, None), name="units")
+    assert (one["kind"], one["since"], one["covered_by"]) == ("other_units", "2026-03-01T12:00:00.000Z", ["CHG1"])
+    (one,) = of_set(UNITS, {}, {f"{folder}x.wants/": AT + 1, folder: AT}, name="units")
+    assert one["since"] == "2026-03-01T12:00:01.000Z"
+    (one,) = of_set({}, UNITS, {folder: AT}, name="units")
+    assert one["since"] is None, "what is there is older than that, or newer"
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [None, [], 7, {"d:all": "x"}, {"d:all": None}, {"d:all": True}, {"d:all": float("nan")}, {"d:all": -1}, {"d:all": 1e300}, {7: AT}],
+)
+def test_a_set_whose_moments_are_none_is_not_believed(odd: object) -> None:
+    (one,) = of_set(BEFORE, {**BEFORE, "d:all": "1"}, odd, Span("CHG1", "web1", NOON, None))
+    assert (one["kind"], one["covered_by"]) == ("unreadable", None)
