@@ -432,8 +432,10 @@ def _compare_live(host: str, entry: Mapping[str, Any], row: Mapping[str, Any] | 
     live = {"version": version, "digest": entry["digest"]} if entry["digest"] in archived else None
     if row is None:
         differ(host, name, "uncontrolled", f"{name} {version} is live, but the CMDB does not know of it", **known, found=live)
-    elif row["digest"] != entry["digest"]:
-        differ(host, name, "other_version", f"{name} {version} is live, but the CMDB says {row['version']}", **known, found=live)
+    elif (row["version"], row["digest"]) != (version, entry["digest"]):
+        same = f"{name} {version} is live as {entry['digest']}, but the CMDB says {row['digest']}"
+        other = f"{name} {version} is live, but the CMDB says {row['version']}"
+        differ(host, name, "other_version", same if row["version"] == version else other, **known, found=live)
     if entry["digest"] not in archived:
         differ(host, name, "not_in_dsl", f"{name} {version} is live, but the DSL does not hold {entry['digest']}", **known)
     _compare_files(host, name, entry, differ)

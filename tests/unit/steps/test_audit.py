@@ -53,6 +53,18 @@ def differences(untrusted: dict[str, tuple[str, str]], **found: Any) -> list[tup
     return [(entry["host"], entry["kind"], entry["detail"]) for entry in compare(found, RECORDED, {DIGEST}, untrusted)]
 
 
+def test_a_record_of_another_version_or_of_other_content_is_named() -> None:
+    def named(**changed: str) -> list[tuple[Any, ...]]:
+        row = {**RECORDED[0], **changed}
+        return [(one["kind"], one["detail"], one["recorded"]) for one in compare({"web1": [LIVE]}, [row], {DIGEST, OTHER}, {})]
+
+    assert named() == []
+    assert named(version="0.9") == [("other_version", "hello 1.0 is live, but the CMDB says 0.9", f"hello 0.9, {DIGEST}")]
+    assert named(digest=OTHER) == [
+        ("other_version", f"hello 1.0 is live as {DIGEST}, but the CMDB says {OTHER}", f"hello 1.0, {OTHER}"),
+    ]
+
+
 def test_a_release_without_a_payload_is_not_missed_on_hosts() -> None:
     def kinds(treeless: set[str]) -> list[str]:
         return [one["kind"] for one in compare({"web1": [], "web2": [LIVE]}, RECORDED, {DIGEST}, {}, (), treeless)]
