@@ -25,8 +25,8 @@ def of_tree(release: Release, found: Mapping[str, Sequence[str]]) -> dict[str, l
 
 
 def of_home(home: ReleaseHome, found: Mapping[str, Sequence[str]]) -> dict[str, list[float]]:
-    """The same of paths in the home of a release, and as ``live`` the moment at which that became live which is."""
-    return _moments(os.fsencode(home.path), {**found, "live": [home.current.name] if home.current.is_symlink() else []})
+    """The same of paths in the home of a release, and as ``live`` the moment at which that became live which is, or none any more."""
+    return _moments(os.fsencode(home.path), {**found, "live": [home.current.name]})
 
 
 def _moments(root: bytes, found: Mapping[str, Sequence[str]]) -> dict[str, list[float]]:

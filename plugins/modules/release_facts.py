@@ -134,8 +134,8 @@ releases:
     since:
       description:
         - Since when what is found is so, as two moments in seconds since 1970 of the host's clock, the first and the last at which the file
-          system noted a change. By what it is, V(changed) and V(extra) files, V(strangers), and V(live) for the release that is live.
-          What is not known is left out.
+          system noted a change. By what it is, V(changed) and V(extra) files, those of V(access), V(strangers), the V(log), if it does
+          not know what is live, and V(live) for the release that is live, or is so no more. What is not known is left out.
       type: dict
     others:
       description: Releases beside the live one that are not as they were released.
@@ -194,8 +194,8 @@ copies:
   returned: when O(copies) are given
   contains:
     found:
-      description: Each with C(path), C(release), C(version) and C(home), whether it is the home of a release; else it has C(count) files,
-        of which C(files) are the first.
+      description: Each with C(path), C(release), C(version), C(since), the first and the last moment at which it came about, and C(home),
+        whether it is the home of a release; else it has C(count) files, of which C(files) are the first.
       type: list
       elements: dict
     problems:
@@ -203,8 +203,8 @@ copies:
       type: list
       elements: str
 scan:
-  description: What ClamAV said, V(infected) with C(release), C(path) and C(signature) of each file, and V(problem), why not all is known to
-    be clean.
+  description: What ClamAV said, V(infected) with C(release), C(path), C(signature) and C(since) of each file, and V(problem), why not all
+    is known to be clean.
   type: dict
   returned: when O(scan) is true
 sets:

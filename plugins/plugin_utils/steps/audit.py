@@ -284,7 +284,8 @@ def compare(
                 _compare_outside(host, entry, differ)
         for name, row in sorted(here.items()):
             if row["digest"] not in treeless and (name not in live or (live[name]["digest"] is None and not live[name].get("error"))):
-                differ(host, name, "missing", f"the CMDB says {name} {row['version']}, but it is not live", recorded=recorded_as(name, row))
+                detail = f"the CMDB says {name} {row['version']}, but it is not live"
+                differ(host, name, "missing", detail, recorded=recorded_as(name, row), moments=moments_of(live.get(name, {}), "live"))
             if (host, name) in seatless:
                 differ(host, name, "unlicensed", seatless[host, name])
     return differences
@@ -351,9 +352,9 @@ def compare_beside(
     seen = [host for host, releases in found.items() if not isinstance(releases, NotSeen)]
     copies = {host: read_copies(results.get(host), _shown) or Copies() for host in seen}
     sets = {host: audit_sets.read_sets(results.get(host)) for host in seen}
+    beside = [*compare_copies(copies, _shown), *compare_scan({host: results.get(host) for host in seen}, _shown)]
     return [
-        *(_difference(*one) for one in compare_copies(copies, _shown)),
-        *(_difference(*one) for one in compare_scan({host: results.get(host) for host in seen}, _shown)),
+        *(_difference(host, release, kind, detail, moments=moments) for host, release, kind, detail, moments in beside),
         *(_of_set(one, sets, recorded) for one in audit_sets.compare_sets(sets, recorded)),
     ]
 

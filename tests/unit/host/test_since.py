@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import os
+import struct
 
+import pytest
 from ansible_collections.tidegate.release.plugins.module_utils.release_facts import release_facts
 from bed import Host, package
 
@@ -36,3 +38,28 @@ def test_since_when_files_are_changed_missing_or_foreign_is_what_the_file_system
     missing.unlink()
     folder = missing.parent.stat().st_ctime
     assert since()["changed"] == [folder, folder]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives capabilities")
+def test_since_when_others_may_change_files_and_since_when_the_log_is_gone(host: Host) -> None:
+    one = package("1.0")
+    host.stage(one)
+    assert host.activate(one, None)["state"] == "active"
+    home = host.root / "hello"
+    file = home / "current" / "version"
+    os.setxattr(file, "security.capability", struct.pack("<5I", 0x02000000, 1 << 10, 0, 0, 0))
+    (entry,) = release_facts(str(host.root))
+    assert entry["since"]["access"] == [file.stat().st_ctime] * 2
+    (home / "log.jsonl").unlink()
+    (entry,) = release_facts(str(host.root))
+    assert (entry["logged"], entry["since"]["log"]) == (False, [home.stat().st_ctime] * 2)
+
+
+def test_what_is_not_live_any_more_is_so_since_its_home_has_changed(host: Host) -> None:
+    one = package("1.0")
+    host.stage(one)
+    assert host.activate(one, None)["state"] == "active"
+    home = host.root / "hello"
+    (home / "current").unlink()
+    (entry,) = release_facts(str(host.root))
+    assert (entry["digest"], entry["since"]) == (None, {"live": [home.stat().st_ctime] * 2})

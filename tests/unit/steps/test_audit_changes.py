@@ -133,3 +133,31 @@ def test_a_file_that_went_is_gone_since_the_nearest_directory_that_is_there_has_
 def test_a_set_whose_moments_are_none_is_not_believed(odd: object) -> None:
     (one,) = of_set(BEFORE, {**BEFORE, "d:all": "1"}, odd, Span("CHG1", "web1", NOON, None))
     assert (one["kind"], one["covered_by"]) == ("unreadable", None)
+
+
+def test_what_others_may_change_a_log_that_is_gone_and_what_is_not_live_are_told_apart_too() -> None:
+    covers = Span("CHG1", "web1", NOON, None)
+    since = {"access": [AT, AT], "log": [AT - 60, AT - 60]}
+    access, log = told(ENTRY | {"access": ["belongs to deploy"], "logged": False, "since": since}, covers)
+    assert (access["since"], access["covered_by"]) == ("2026-03-01T12:00:00.000Z", ["CHG1"])
+    assert (log["since"], log["covered_by"]) == ("2026-03-01T11:59:00.000Z", [])
+    (missing,) = told(ENTRY | {"version": None, "digest": None, "since": {"live": [AT, AT]}}, covers)
+    assert (missing["kind"], missing["since"], missing["covered_by"]) == ("missing", "2026-03-01T12:00:00.000Z", ["CHG1"])
+
+
+def test_copies_and_what_a_scan_has_found_are_told_apart_too() -> None:
+    copy = {"path": "/srv/hello", "release": "hello", "version": "1.0", "home": False, "count": 2, "files": ["a", "b"]}
+    scan = {"infected": [{"release": "hello", "path": "x", "signature": "EICAR", "since": AT}], "problem": ""}
+
+    def kinds(since: object) -> list[tuple[Any, ...]]:
+        result = {"releases": [], "copies": {"found": [{**copy, "since": since}], "problems": []}, "scan": scan}
+        found = with_changes(compare_beside({"web1": result}, {"web1": []}, {}), [Span("CHG1", "web1", NOON, None)])
+        return [(one["kind"], one["since"], one["latest"], one["covered_by"]) for one in found]
+
+    noon, later = "2026-03-01T12:00:00.000Z", "2026-03-01T12:01:00.000Z"
+    infected = ("infected", noon, noon, ["CHG1"])
+    assert kinds([AT, AT + 60]) == [("copies", noon, later, ["CHG1"]), infected]
+    assert kinds([]) == [("copies", None, None, None), infected]
+    assert kinds(["x"]) == kinds(7) == [("unreadable", None, None, None), infected]
+    scan["infected"] = [{"release": "hello", "path": "x", "signature": "EICAR", "since": "x"}]
+    assert kinds([])[1] == ("infected", None, None, None)
