@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Optional
 
 from .release_files import open_regular, range_digest
 from .release_home import NAME, ReleaseHome
+from .since import first_to_last
 
 _SMALLEST = 32  # bytes: what is shorter may be the same by chance
 _MOST = 200_000  # files of one place that are looked at
@@ -37,8 +38,8 @@ def find_copies(root: str, places: Iterable[str]) -> dict[str, Any]:
     """Look for what was released in ``places``, directories of this host, but not below ``root``, where it belongs.
 
     What the files of releases are is said by those that are complete below ``root``. Returns ``found``, for each home, and each entry of a
-    place that has copies: ``path``, ``release``, ``version`` (empty for a home with none that is live), ``home``, ``since`` (the first
-    and the last moment at which it came about) and, but for a home, ``count`` and the first ``files``. A single file that is no program
+    place that has copies: ``path``, ``release``, ``version`` (empty for a home with none that is live), ``home``, ``since`` (the
+    moments at which it came about) and, but for a home, ``count`` and the first ``files``. A single file that is no program
     is no copy: licences and the like are everywhere. ``problems`` has a sentence for each place that was not looked at to its end.
     """
     contents = _contents(root)
@@ -151,12 +152,12 @@ def _home(folder: str) -> dict[str, Any]:
 
 
 def _since(paths: Iterable[str]) -> list[float]:
-    """The first and the last moment at which one of these changed itself, as their file system notes it; none when all went meanwhile."""
+    """The moments at which these changed themselves, as their file system notes it; none when all went meanwhile."""
     moments = []
     for path in paths:
         with contextlib.suppress(OSError):
             moments.append(os.lstat(path).st_ctime)
-    return [min(moments), max(moments)] if moments else []
+    return first_to_last(moments) if moments else []
 
 
 def _like(path: str, contents: Optional[dict[str, _Content]]) -> Optional[_Content]:

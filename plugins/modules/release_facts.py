@@ -133,9 +133,10 @@ releases:
           type: str
     since:
       description:
-        - Since when what is found is so, as two moments in seconds since 1970 of the host's clock, the first and the last at which the file
-          system noted a change. By what it is, V(changed) and V(extra) files, those of V(access), V(strangers), the V(log), if it does
-          not know what is live, and V(live) for the release that is live, or is so no more. What is not known is left out.
+        - Since when what is found is so, as moments in seconds since 1970 of the host's clock at which the file system noted a change,
+          the first, the last, which may be the same, and between them one of each second. By what it is, V(changed) and V(extra) files,
+          those of V(access), V(strangers), the V(log), if it does not know what is live, and V(live) for the release that is live, or is
+          so no more. What is not known is left out.
       type: dict
     others:
       description: Releases beside the live one that are not as they were released.
@@ -194,7 +195,7 @@ copies:
   returned: when O(copies) are given
   contains:
     found:
-      description: Each with C(path), C(release), C(version), C(since), the first and the last moment at which it came about, and C(home),
+      description: Each with C(path), C(release), C(version), C(since), the moments at which it came about, and C(home),
         whether it is the home of a release; else it has C(count) files, of which C(files) are the first.
       type: list
       elements: dict

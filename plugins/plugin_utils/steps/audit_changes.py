@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 from ..rfc.coverage import Span, covered_by
@@ -21,14 +22,20 @@ Parts = Sequence[Part | None]
 """The same of each part; ``None`` of one of which nothing is known."""
 
 _LAST = 253402300800  # seconds since 1970: the end of the year 9999
-_TWO = 2  # the first and the last moment
+_FEWEST, _MOST = 2, 1000  # the first and the last moment, and those between them
 
 
 def are_moments(value: object) -> bool:
-    """Whether it is what a host says of moments: by key a first and a last one, in seconds since 1970."""
-    return isinstance(value, Mapping) and all(
-        isinstance(key, str) and isinstance(pair, list) and len(pair) == _TWO and all(map(is_moment, pair)) and pair[0] <= pair[1]
-        for key, pair in value.items()
+    """Whether it is what a host says of moments: by key a first one, others in order, and a last one, in seconds since 1970."""
+    return isinstance(value, Mapping) and all(isinstance(key, str) and _are_in_order(moments) for key, moments in value.items())
+
+
+def _are_in_order(moments: object) -> bool:
+    return (
+        isinstance(moments, list)
+        and _FEWEST <= len(moments) <= _MOST
+        and all(map(is_moment, moments))
+        and all(one <= other for one, other in pairwise(moments))
     )
 
 
@@ -38,9 +45,8 @@ def is_moment(value: object) -> bool:
 
 
 def moments_of(part: Mapping[str, Any], *keys: str) -> Parts:
-    """The first and the last moment of those ``keys`` of a part of a host's answer of which it says any; none where it says none."""
-    said = [pair for key in keys if (pair := part.get("since", {}).get(key))]
-    return parts_at((min(pair[0] for pair in said), max(pair[1] for pair in said))) if said else ()
+    """The moments of those ``keys`` of a part of a host's answer of which it says any; none where it says none."""
+    return parts_at(moment for key in keys for moment in part.get("since", {}).get(key, ()))
 
 
 def parts_at(moments: Iterable[float | None]) -> Parts:

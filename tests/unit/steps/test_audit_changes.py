@@ -42,6 +42,14 @@ def test_a_changed_file_is_told_apart_by_the_change_that_covers_it() -> None:
     assert "(since 2026-03-01 12:00 UTC, covered by CHG1)" in difference_lines([covered])[0]
 
 
+def test_what_somebody_did_between_two_changes_is_covered_by_none() -> None:
+    around = Span("CHG1", "web1", NOON, NOON), Span("CHG2", "web1", NOON + timedelta(minutes=2), None)
+    (both,) = told(ENTRY | {"changed": ["a", "b"], "since": {"changed": [AT, AT + 120]}}, *around)
+    assert both["covered_by"] == ["CHG1", "CHG2"]
+    (between,) = told(ENTRY | {"changed": ["a", "b", "c"], "since": {"changed": [AT, AT + 60, AT + 120]}}, *around)
+    assert (between["covered_by"], between["since"], between["latest"]) == ([], both["since"], both["latest"])
+
+
 def test_what_is_live_is_there_since_it_became_live() -> None:
     (other,) = told(ENTRY | {"since": {"live": [AT, AT]}}, row=ROW)
     assert (other["kind"], other["since"], other["recorded"]) == ("other_version", "2026-03-01T12:00:00.000Z", f"hello 0.9, {OTHER}")
@@ -68,6 +76,7 @@ def test_where_the_host_does_not_say_it_nobody_says_that_no_change_covers_it() -
 
 ODD: list[Any] = [
     *(None, [], {"changed": AT}, {"changed": [AT]}, {"changed": ["x", "y"]}, {"changed": [2, 1]}, {"changed": [0, 1e300]}),
+    *({"changed": []}, {"changed": [1, 3, 2]}, {"changed": [1, 3, 2, 4]}, {"changed": [1] * 1001}),
     *({"live": [-1, 0]}, {"live": [float("nan"), 1]}, {"live": [True, True]}),
 ]
 

@@ -14,6 +14,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.level import FirmwareReading
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.unit_check import DeviceReading, RecordedDevice
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.units import Unit, UnitState
+from ansible_collections.tidegate.release.plugins.plugin_utils.report.differences import difference_lines
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.coverage import Span
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit import compare_devices
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit_changes import with_changes
@@ -54,7 +55,9 @@ NIGHT = Span("CHG1", "web1", at(-15), at(-14))
 
 
 def test_what_was_as_recorded_the_last_time_came_about_since_then_and_is_covered_by_what_was_open_in_between() -> None:
-    assert moments(audit(GOOD, BIOS="2.5.0")) == (text(-24), text(0), text(0), [])
+    first = audit(GOOD, BIOS="2.5.0")
+    assert moments(first) == (text(-24), text(0), text(0), [])
+    assert "recorded (between 2026-02-28 12:00 and 2026-03-01 12:00 UTC, no RFC covers it); find out" in difference_lines([first])[0]
     assert moments(audit(GOOD, spans=(NIGHT,), BIOS="2.5.0")) == (text(-24), text(0), text(0), ["CHG1"])
     others = (Span("CHG2", "web2", at(-15), at(-14)), Span("CHG3", "web1", at(-30), at(-25)), Span("CHG4", "web1", at(1), None))
     assert audit(GOOD, spans=others, BIOS="2.5.0")["covered_by"] == []
@@ -68,7 +71,9 @@ def test_an_audit_that_named_it_already_says_since_when_and_not_the_reading_afte
 
 
 def test_where_nobody_has_seen_it_as_recorded_no_change_is_said_to_cover_it_or_not_to() -> None:
-    assert moments(audit(BAD, spans=(NIGHT,), BIOS="2.5.0")) == (None, text(-6), text(-6), None)
+    unseen = audit(BAD, spans=(NIGHT,), BIOS="2.5.0")
+    assert moments(unseen) == (None, text(-6), text(-6), None)
+    assert "recorded (since 2026-03-01 06:00 UTC); find out" in difference_lines([unseen])[0]
     assert moments(audit(spans=(NIGHT,), BIOS="2.5.0")) == (None, text(0), text(0), None)
     other = FirmwareReading("BIOS", "2.3.0", at(-6))
     assert moments(audit(other, BIOS="2.5.0")) == (None, text(0), text(0), None)
