@@ -115,6 +115,9 @@ def test_of_a_log_without_end_the_last_lines_are_read(host: Path, monkeypatch: p
     monkeypatch.setattr(set_moments, "_LOG_SIZE", 3 * len(last))
     assert gone(host, removed(NOW - 2 * DAY, "early:all") * 10_000 + last) == {"early:all": int(NOW - 2 * DAY), "gone:all": int(NOW - DAY)}
     assert gone(host, b"x" * 1_000_000 + last.encode()) == {}, "where it was cut there is no line"
+    monkeypatch.setattr(set_moments, "_LOG_SIZE", len(last))
+    assert gone(host, b"x" + last.encode()) == {}, "nor where what is left looks like one"
+    monkeypatch.setattr(set_moments, "_LOG_SIZE", 1000)
     monkeypatch.setattr(set_moments, "_GONE", 1)
     assert gone(host, removed(NOW - 2 * DAY, "early:all") + last) == {"gone:all": int(NOW - DAY)}
 
