@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,16 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base impo
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.verdict import leave_verdict
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
-from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.audits import save_audit
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.audits import named_before, save_audit
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.recorded_sets import recorded_sets
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.assets import list_levels, list_units, readings_of, record_versions
-from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.unit_check import DeviceReading, check_readings, units_by_serial
+from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.unit_check import (
+    OTHER_FIRMWARE,
+    DeviceReading,
+    check_readings,
+    units_by_serial,
+)
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.units import folded
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.firmware import FirmwareImage
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import manifests_of
@@ -53,7 +57,8 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit impor
     unit_differences,
     unknown_data,
 )
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit_changes import with_changes
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit_changes import earliest, with_changes
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit_firmware import PastReadings
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit_record import record_hosts
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit_sets import read_sets
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.late import late_differences
@@ -159,12 +164,11 @@ class ActionModule(TidegateAction):
 
     def _with_changes(self, url: str, differences: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """The differences with the changes that cover each, as far as it is known since when it is there."""
-        dated = [one for one in differences if one["since"] and one["host"]]
+        dated = {one["host"]: moment for one in differences if one["host"] and (moment := earliest(one)) is not None}
         if not dated:
             return with_changes(differences, ())
-        first = min(datetime.fromisoformat(one["since"]) for one in dated)
         with Cmdb.open(url) as cmdb, cmdb.read() as connection:
-            return with_changes(differences, spans(connection, {one["host"] for one in dated}, first))
+            return with_changes(differences, spans(connection, dated, min(dated.values())))
 
     def _conclude(
         self,
@@ -208,8 +212,9 @@ class ActionModule(TidegateAction):
         with cmdb.read() as connection:
             units, levels = list_units(connection), list_levels(connection)
             readings = readings_of(connection, [unit.tag for unit in units])
+            past = PastReadings(utc_now(), readings, named_before(connection, OTHER_FIRMWARE))
         by_serial = units_by_serial(units)
         read = {unit.tag for answer in answers.values() if answer.plain_versions for unit in by_serial.get(folded(answer.serial), ())}
         models = {level.model for level in levels}
         unread = check_readings(units, readings, models, read, policy.spares.read_days, utc_now())
-        return [*compare_devices(recorded_devices(cis, units, recorded, images), answers, units), *unit_differences(unread)]
+        return [*compare_devices(recorded_devices(cis, units, recorded, images), answers, units, past), *unit_differences(unread)]

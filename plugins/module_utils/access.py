@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Callable
 
 from .release_record import Release
@@ -21,16 +21,20 @@ _ACL_OTHERS, _ACL_MASK, _ACL_WRITE = (0x02, 0x08), 0x10, 0x02
 _ACL_ENTRY = struct.Struct("<HHI")
 
 
-def odd_access(release: Release) -> list[str]:
-    """A sentence, with the paths, for each thing that is not as every release has it. Raises :class:`OSError` for none of its files."""
+def odd_access(release: Release) -> dict[str, list[str]]:
+    """By what is not as every release has it, the paths of which that is so. Raises :class:`OSError` for none of its files."""
     root = os.fsencode(release.tree)
     found: dict[str, list[str]] = {}
     for path in ("", *(entry["path"] for entry in release.files)):
         for what in _odd(root + b"/" + path.encode() if path else root):
             found.setdefault(what, []).append(path or ".")
+    return found
+
+
+def sentences(odd: Mapping[str, Sequence[str]]) -> list[str]:
+    """What :func:`odd_access` has found, a sentence for each."""
     return [
-        f"{what}: {', '.join(paths[:_NAMED])}{f' and {len(paths) - _NAMED} more' if paths[_NAMED:] else ''}"
-        for what, paths in found.items()
+        f"{what}: {', '.join(paths[:_NAMED])}{f' and {len(paths) - _NAMED} more' if paths[_NAMED:] else ''}" for what, paths in odd.items()
     ]
 
 

@@ -8,6 +8,7 @@ Sizes are compared first, so a file that is like none of a release is never open
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple, Optional
 
 from .release_files import open_regular, range_digest
 from .release_home import NAME, ReleaseHome
+from .since import first_to_last
 
 _SMALLEST = 32  # bytes: what is shorter may be the same by chance
 _MOST = 200_000  # files of one place that are looked at
@@ -36,9 +38,9 @@ def find_copies(root: str, places: Iterable[str]) -> dict[str, Any]:
     """Look for what was released in ``places``, directories of this host, but not below ``root``, where it belongs.
 
     What the files of releases are is said by those that are complete below ``root``. Returns ``found``, for each home, and each entry of a
-    place that has copies: ``path``, ``release``, ``version`` (empty for a home with none that is live), ``home`` and, but for a home,
-    ``count`` and the first ``files``. A single file that is no program is no copy: licences and the like are everywhere. ``problems`` has
-    a sentence for each place that was not looked at to its end.
+    place that has copies: ``path``, ``release``, ``version`` (empty for a home with none that is live), ``home``, ``since`` (the
+    moments at which it came about) and, but for a home, ``count`` and the first ``files``. A single file that is no program
+    is no copy: licences and the like are everywhere. ``problems`` has a sentence for each place that was not looked at to its end.
     """
     contents = _contents(root)
     found, problems = [], []
@@ -57,6 +59,7 @@ def find_copies(root: str, places: Iterable[str]) -> dict[str, Any]:
             if len({content.path for content in files.values()}) > 1 or any(content.program for content in files.values()):
                 listed = sorted(path for path in files)[:_LISTED]
                 about = {"release": release, "version": version, "count": len(files), "files": [_text(path) for path in listed]}
+                about["since"] = _since(files)
                 found.append({"path": _text(top), "home": False, **about})
         problems += walk.problems
     return {"found": found, "problems": problems}
@@ -135,7 +138,7 @@ def _is_home(folder: str) -> bool:
     return any(os.path.isfile(os.path.join(folder, "releases", name, "release.json")) for name in names)
 
 
-def _home(folder: str) -> dict[str, str]:
+def _home(folder: str) -> dict[str, Any]:
     """Name and live version of the release whose home it is, as far as that can be told."""
     path = Path(folder)
     version = ""
@@ -145,7 +148,16 @@ def _home(folder: str) -> dict[str, str]:
             version = live.version if live else ""
         except Exception:  # whatever it is, it is somebody else's
             version = ""
-    return {"path": _text(folder), "release": _text(path.name), "version": version}
+    return {"path": _text(folder), "release": _text(path.name), "version": version, "since": _since([folder])}
+
+
+def _since(paths: Iterable[str]) -> list[float]:
+    """The moments at which these changed themselves, as their file system notes it; none when all went meanwhile."""
+    moments = []
+    for path in paths:
+        with contextlib.suppress(OSError):
+            moments.append(os.lstat(path).st_ctime)
+    return first_to_last(moments) if moments else []
 
 
 def _like(path: str, contents: Optional[dict[str, _Content]]) -> Optional[_Content]:

@@ -28,9 +28,9 @@ _RPM = ("/var/lib/rpm", "/usr/lib/sysimage/rpm")
 _RPM_FORMAT = "%{NAME}:%{ARCH}\\t%|EPOCH?{%{EPOCH}:}:{}|%{VERSION}-%{RELEASE}\\n"
 _RPM_TIME = 120.0  # seconds
 # What is enabled, changed or added by whoever runs the host; what packages bring is theirs.
-_UNITS = ("/etc/systemd/system", "/etc/systemd/user", "/usr/local/lib/systemd/system", "/etc/init.d", "/etc/rc.local")
+UNIT_PLACES = ("/etc/systemd/system", "/etc/systemd/user", "/usr/local/lib/systemd/system", "/etc/init.d", "/etc/rc.local")
 _LINKS = ("/usr/lib/systemd/system", "/lib/systemd/system")
-_CRON = (
+CRON_PLACES = (
     *("/etc/crontab", "/etc/anacrontab", "/etc/cron.d", "/etc/cron.hourly", "/etc/cron.daily", "/etc/cron.weekly", "/etc/cron.monthly"),
     "/var/spool/cron",
 )
@@ -42,8 +42,8 @@ _SOCKETS = (("tcp", 4), ("tcp6", 16), ("udp", 4), ("udp6", 16))
 
 
 def host_sets(root: str, recorded: Mapping[str, str], whole: bool) -> dict[str, dict[str, Any]]:
-    """Each ``recorded`` set of this host: ``sha256``, and ``entries`` when that is not the recorded one. All of them, with their
-    entries, when they are wanted ``whole``.
+    """Each ``recorded`` set of this host: ``sha256``, and when that is not the recorded one ``entries``, and ``since`` when these are
+    there. All of them, with their entries, when they are wanted ``whole``.
 
     ``problem`` says instead why a set can't be read. ``root``: where releases are.
     """
@@ -62,6 +62,10 @@ def host_sets(root: str, recorded: Mapping[str, str], whole: bool) -> dict[str, 
         found[name] = {"sha256": digest}
         if whole or recorded[name] != digest:
             found[name]["entries"] = entries
+        if not whole and recorded[name] != digest:
+            from .set_moments import moments_of  # noqa: PLC0415 - on most hosts nothing has changed
+
+            found[name]["since"] = moments_of(name, entries, root)
     return found
 
 
@@ -86,9 +90,14 @@ def packages() -> Entries:
     if os.path.isfile(_DPKG):
         with open(_DPKG, encoding="utf-8", errors="replace") as stream:
             found.update(_dpkg(stream.read()))
-    if any(os.path.isdir(place) and os.listdir(place) for place in _RPM):
+    if rpm_databases():
         found.update(_rpm())
     return found
+
+
+def rpm_databases() -> list[str]:
+    """Where this host has a database of rpm."""
+    return [place for place in _RPM if os.path.isdir(place) and os.listdir(place)]
 
 
 def _dpkg(text: str) -> Iterator[tuple[str, str]]:
@@ -122,7 +131,7 @@ def _rpm() -> Iterator[tuple[str, str]]:
 
 def units() -> Entries:
     """Unit files, drop-ins and links that are this host's own, and what is enabled of those that packages bring."""
-    found = _files(_UNITS)
+    found = _files(UNIT_PLACES)
     for place in _LINKS:
         if os.path.islink(os.path.dirname(place)):
             continue  # the same directory once more
@@ -137,7 +146,7 @@ def units() -> Entries:
 
 def cron() -> Entries:
     """Every file that cron goes by."""
-    return _files(_CRON)
+    return _files(CRON_PLACES)
 
 
 def _subfolders(place: str) -> list[str]:
@@ -185,6 +194,14 @@ def listeners(root: str) -> Entries:
     A socket of a process that is not in ``/proc`` is another machine's, or another container's, that shares the network. Ports of the
     range from which the kernel gives them to whoever asks for none in particular are left out for UDP, where clients have them too.
     """
+    found: dict[str, set[str]] = {}
+    for name, _pid, program in listening(root):
+        found.setdefault(name, set()).add(program)
+    return {name: ", ".join(sorted(programs)) for name, programs in found.items()}
+
+
+def listening(root: str) -> Iterator[tuple[str, str, str]]:
+    """What listens, as :func:`listeners` has it, the id of each process that does, and its program."""
     sockets: dict[str, list[str]] = {}
     low, high = _given_ports()
     for kind, size in _SOCKETS:
@@ -192,11 +209,8 @@ def listeners(root: str) -> Entries:
             if kind.startswith("tcp") or not low <= port <= high:
                 name = f"[{address}]" if ":" in address else address
                 sockets.setdefault(inode, []).append(f"{kind[:3]} {name}:{port}")
-    found: dict[str, set[str]] = {}
-    for inode, program in _owners(sockets.keys(), os.path.realpath(root)) if sockets else ():
-        for name in sockets[inode]:
-            found.setdefault(name, set()).add(program)
-    return {name: ", ".join(sorted(programs)) for name, programs in found.items()}
+    for inode, pid, program in _owners(sockets.keys(), os.path.realpath(root)) if sockets else ():
+        yield from ((name, pid, program) for name in sockets[inode])
 
 
 def _open_sockets(kind: str, size: int) -> Iterator[tuple[str, int, str]]:
@@ -228,8 +242,8 @@ def _given_ports() -> tuple[int, int]:
         return 32768, 60999
 
 
-def _owners(inodes: Any, root: str) -> Iterator[tuple[str, str]]:
-    """By socket, the program of each process that has it open."""
+def _owners(inodes: Any, root: str) -> Iterator[tuple[str, str, str]]:
+    """Each socket, with the id of a process that has it open, and its program."""
     wanted = {f"socket:[{inode}]": inode for inode in inodes}
     for pid in os.listdir("/proc"):
         if not pid.isdigit():
@@ -246,7 +260,7 @@ def _owners(inodes: Any, root: str) -> Iterator[tuple[str, str]]:
                 continue
             if inode is not None:
                 program = program or _program(pid, root)
-                yield inode, program
+                yield inode, pid, program
 
 
 def _program(pid: str, root: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Optional
 
 from . import since
-from .access import odd_access
+from .access import odd_access, sentences
 from .release_home import NAME, HostError, Release, ReleaseHome, Seen, changed_files, extra_files
 
 _PATIENCE = 20.0  # seconds to wait for an operation that is under way on the host
@@ -58,7 +58,8 @@ def _look(root: str, name: str, settings: Optional[Mapping[str, Any]], running: 
                     found["running"] = look_running(home, release, settings, not state["changed"])
             elif state["changed"] or state["extra"] or state["access"]:
                 found["others"].append(state)
-        found["since"] = {**found.get("since", {}), **since.of_home(home, {"strangers": found["strangers"]})}
+        log = [] if found.get("logged", True) else ["log.jsonl"]
+        found["since"] = {**found.get("since", {}), **since.of_home(home, {"strangers": found["strangers"], "log": log})}
     except (HostError, OSError) as error:
         found["error"] = str(error)
     return found
@@ -73,8 +74,10 @@ def _state(release: Release, seen: Seen) -> dict[str, Any]:
 
         foreign = foreign_bytecode(release, compiled)
         extra = sorted(extra + [path.encode(errors="surrogateescape").decode(errors="backslashreplace") for path in foreign])
-    state = {"version": release.version, "digest": release.digest, "changed": changed, "extra": extra, "access": odd_access(release)}
-    return {**state, "since": since.of_tree(release, {"changed": changed, "extra": extra})}
+    odd = odd_access(release)
+    state = {"version": release.version, "digest": release.digest, "changed": changed, "extra": extra, "access": sentences(odd)}
+    owned = [path for paths in odd.values() for path in paths]
+    return {**state, "since": since.of_tree(release, {"changed": changed, "extra": extra, "access": owned})}
 
 
 def _look_outside(home: ReleaseHome, live: Release, settings: Optional[Mapping[str, Any]]) -> dict[str, str]:

@@ -22,10 +22,10 @@ _DEEPEST = 40
 def suspects(root: str, entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The files of the ``changed``, ``extra`` and ``strangers`` in the ``entries`` that `release_facts` has found below ``root``.
 
-    Returns ``files``, each with ``release``, ``path`` in its home and ``data``, compressed with zlib and in base64; and ``left``, the paths
-    of those that are too large or too many, or can't be read.
+    Returns ``files``, each with ``release``, ``path`` in its home, ``data``, compressed with zlib and in base64, and ``since``, when it
+    last changed itself; and ``left``, the paths of those that are too large or too many, or can't be read.
     """
-    files: list[dict[str, str]] = []
+    files: list[dict[str, Any]] = []
     left: list[str] = []
     room = _ALL
     for entry in entries:
@@ -44,7 +44,8 @@ def suspects(root: str, entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                     continue
                 data = stream.read(info.st_size)
             room -= len(data)
-            files.append({"release": home.name, "path": name, "data": b64encode(zlib.compress(data, 1)).decode()})
+            sent = {"release": home.name, "path": name, "data": b64encode(zlib.compress(data, 1)).decode()}
+            files.append({**sent, "since": info.st_ctime})
     return {"files": files, "left": left}
 
 

@@ -147,17 +147,26 @@ differences:
       type: dict
     since:
       description:
-        - When it came about, by the clock and the file system of the host, which note when a file itself was changed, created, renamed or
-          given to somebody, whatever date it bears; null where the host can't say it.
+        - When it came about, by the clock of the host; null where the host can't say it. Of files, links and packages of dpkg it is when
+          the file system noted a change, which it does when a file itself was changed, created, renamed or given to somebody, whatever
+          date it bears. What went from a directory is gone since that has changed, and a package since dpkg's log says so, as far as that
+          log was not written to afterwards. rpm says when each package was installed. A listener is there since its program was started.
+        - Of firmware it is when a reading that differed was first made, by the clock of the controller.
       type: str
     latest:
-      description: When the last part of it came about, such as the last one of several files that changed.
+      description: When the last part of it came about, such as the last one of several files that changed; null where that is not known of
+        every part.
+      type: str
+    after:
+      description: When that was still as recorded which is only known to be otherwise since RV(differences[].since), such as firmware; it
+        came about in between. Null where the moment itself is known, and where nothing is.
       type: str
     covered_by:
       description:
         - The changes of the register that covered the host at these moments, because they were approved by then, had it in their scope and
-          their window was open, or because a deployment of theirs was under way there. Empty when no RFC covers it, and null when it is
-          not known since when it is there. An RFC that is written afterwards covers nothing that was there before.
+          their window was open, or because a deployment of theirs was under way there; of what came about between two moments, at any of
+          them. Empty when no RFC covers one part of it, and null when it is not known since when all of it is there. An RFC that is
+          written afterwards covers nothing that was there before.
       type: list
       elements: str
 compared:

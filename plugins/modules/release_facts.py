@@ -133,9 +133,10 @@ releases:
           type: str
     since:
       description:
-        - Since when what is found is so, as two moments in seconds since 1970 of the host's clock, the first and the last at which the file
-          system noted a change. By what it is, V(changed) and V(extra) files, V(strangers), and V(live) for the release that is live.
-          What is not known is left out.
+        - Since when what is found is so, as moments in seconds since 1970 of the host's clock at which the file system noted a change,
+          the first, the last, which may be the same, and between them one of each second. By what it is, V(changed) and V(extra) files,
+          those of V(access), V(strangers), the V(log), if it does not know what is live, and V(live) for the release that is live, or is
+          so no more. What is not known is left out.
       type: dict
     others:
       description: Releases beside the live one that are not as they were released.
@@ -194,8 +195,8 @@ copies:
   returned: when O(copies) are given
   contains:
     found:
-      description: Each with C(path), C(release), C(version) and C(home), whether it is the home of a release; else it has C(count) files,
-        of which C(files) are the first.
+      description: Each with C(path), C(release), C(version), C(since), the moments at which it came about, and C(home),
+        whether it is the home of a release; else it has C(count) files, of which C(files) are the first.
       type: list
       elements: dict
     problems:
@@ -203,12 +204,13 @@ copies:
       type: list
       elements: str
 scan:
-  description: What ClamAV said, V(infected) with C(release), C(path) and C(signature) of each file, and V(problem), why not all is known to
-    be clean.
+  description: What ClamAV said, V(infected) with C(release), C(path), C(signature) and C(since) of each file, and V(problem), why not all
+    is known to be clean.
   type: dict
   returned: when O(scan) is true
 sets:
-  description: C(packages), C(units), C(cron) and C(listeners), each with its C(sha256), C(entries) where they are told, or a C(problem).
+  description: C(packages), C(units), C(cron) and C(listeners), each with its C(sha256), or a C(problem); with C(entries) where they are
+    told, and where they are not those on record C(since), by entry, the second since 1970 from which on it is so.
   type: dict
   returned: when O(sets) are given
 device:

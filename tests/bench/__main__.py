@@ -15,6 +15,7 @@ from functools import partial
 from importlib import import_module
 
 import age
+import audits
 import bars
 import deployments
 import firmware
@@ -56,6 +57,7 @@ ON_HOSTS: dict[str, Callable[[Field], Finding]] = {
     "small_wave": deployments.small_wave,
     "own_role": deployments.own_role,
     "activation_skew": deployments.activation_skew,
+    "audit_200": audits.audit_fleet,
 }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from audits import ANSWER, GROWTH
 from deployments import AGAINST_PLAIN, AT_ONCE, CONTROLLER_STEP, FLIPS, PLAYBOOK, QUARTER, SHARED, WAITER, WAYS_BACK
 from firmware import CPU_OF_A_UNIT, POLLS
 from measure import Finding
@@ -88,6 +89,10 @@ def _rows(findings: Mapping[str, Finding]) -> Iterator[tuple[str, ...]]:
         yield _row("activation_skew", "CPU seconds of the controller / a plain wave", 2.5, cpu=skew.details[AGAINST_PLAIN])
         yield _row("activation_skew", "MiB of a host that waits", 15.0, cpu=waiter["mib"])
         yield _row("activation_skew", "CPU of a host that waits, of one core", 0.02, cpu=waiter["cpu"])
+    if audit := findings.get("audit_200"):
+        yield _row("audit_200", "seconds of ours, for 200 hosts", 60.0, time=audit.seconds * 200 / audit.details["hosts"])
+        yield _row("audit_200", "CPU of a host / that of one of 20", 1.1, cpu=audit.details[GROWTH])
+        yield _row("audit_200", "kB of an answer of a host", 4.0, time=audit.details[ANSWER] / 1000)
     if machines:
         yield _row("firmware_waves", f"waves / ({machines.floor[0]})", 1.3, time=machines.seconds / machines.floor[1])
         yield _row("firmware_waves", "CPU seconds of the controller for each unit", 0.4, cpu=machines.details[CPU_OF_A_UNIT])

@@ -201,15 +201,15 @@ def activation_skew(field: Field) -> Finding:
     spreads = {}
     for name, more in policies.items():
         field.fresh()
-        field.run("tidegate.release.deploy", {"tidegate_rfc": _small(field, "1", field.count)})
-        rfc = _small(field, "2", field.count, **more)
+        field.run("tidegate.release.deploy", {"tidegate_rfc": small_release(field, "1", field.count)})
+        rfc = small_release(field, "2", field.count, **more)
         field.run("tidegate.release.stage", {"tidegate_rfc": rfc})
         with _busy():
             costs.take(name, lambda rfc=rfc: field.run("tidegate.release.deploy", {"tidegate_rfc": rfc}))  # type: ignore[misc]
         spreads[name] = _spread(field)
     field.fresh()
-    field.run("tidegate.release.deploy", {"tidegate_rfc": _small(field, "1", field.count)})
-    rfc = _small(field, "2", field.count, together={"skew_milliseconds": 5000, "lead_seconds": 20}, confirm_minutes=0.25)
+    field.run("tidegate.release.deploy", {"tidegate_rfc": small_release(field, "1", field.count)})
+    rfc = small_release(field, "2", field.count, together={"skew_milliseconds": 5000, "lead_seconds": 20}, confirm_minutes=0.25)
     deploy = field.command("tidegate.release.deploy", {"tidegate_rfc": rfc})
     killed = [sys.executable, str(_KILLED), "fire", "", "18", "group"]
     waiters: list[tuple[float, float]] = []
@@ -274,7 +274,7 @@ def own_role(field: Field) -> Finding:
         field.fresh()
         for version, role in (("1", False), ("2", True)):
             name = f"{'ours' if role else 'the tree alone'}, {hosts} hosts"
-            rfc = _small(field, version, hosts, role=role)
+            rfc = small_release(field, version, hosts, role=role)
             field.run("tidegate.release.stage", {"tidegate_rfc": rfc})
             costs.take(name, lambda rfc=rfc: field.run("tidegate.release.deploy", {"tidegate_rfc": rfc}))  # type: ignore[misc]
         ours, alone = costs[f"ours, {hosts} hosts"], costs[f"the tree alone, {hosts} hosts"]
@@ -284,7 +284,7 @@ def own_role(field: Field) -> Finding:
     return Finding(added[few][0], ("two seconds a wave", 2.0), costs=costs, details=details)
 
 
-def _small(field: Field, version: str, hosts: int, *, role: bool = False, **rollout: Any) -> str:
+def small_release(field: Field, version: str, hosts: int, *, role: bool = False, **rollout: Any) -> str:
     """An RFC for a small release, in one wave of these hosts."""
     folder = field.path / "releases" / f"small-{version}"
     (folder / "payload").mkdir(parents=True, exist_ok=True)

@@ -82,6 +82,8 @@ SABOTAGE: dict[str, list[tuple[str, str, str]]] = {
 # One that can't be done where another one is.
 ALONE = (f"mkdir -p /var/foreign/tree; ln -sfn /var/foreign/tree {TREE}", "unreadable", "which is not a release")
 # What is so besides where something was done: what was ended listens no more, what was flipped by hand does not run, and so on.
+# Of which the host can't say since when it is so.
+UNDATED = {"not_running", "unreadable"}
 FOLLOWS = {"not_running", "other_listeners", "missing", "extra_files"}
 
 
@@ -164,6 +166,9 @@ def test_each_line_of_the_list_is_named_on_its_host_and_nothing_else(fleet: Flee
     expected = {(host, kind) for host, lines in SABOTAGE.items() for _command, kind, _said in lines}
     named = {(one["host"], one["kind"]) for one in found if one["kind"] not in FOLLOWS}
     assert named <= expected, json.dumps(found, indent=1)
+    around = [one for one in found if (one["host"], one["kind"]) in expected and one["kind"] not in UNDATED]
+    assert {(one["host"], one["kind"]) for one in around} == {one for one in expected if one[1] not in UNDATED}
+    assert all(one["since"] and one["latest"] and one["covered_by"] == [] for one in around), json.dumps(around, indent=1)
 
 
 @pytest.mark.thorough
@@ -174,7 +179,8 @@ def test_each_line_alone_is_named_on_its_host_alone(tmp_path: Path) -> None:
         if command:
             lines.append((command, {}))
         lines[-1][1][kind] = said
-    count = len(lines) + 2  # nobody touches the last two
+    count = 20  # nobody touches the last ones
+    assert count - len(lines) >= 7
     fleet = Fleet(tmp_path, count=count, first=SECOND, policy={"rollout": {"canary": count, "steps": [100]}})
     try:
         prepared(fleet)
@@ -191,4 +197,4 @@ def test_each_line_alone_is_named_on_its_host_alone(tmp_path: Path) -> None:
         for kind, said in wanted.items():
             assert any(said in detail for detail in by_host[host].get(kind, ())), (command, by_host[host])
         assert by_host[host].keys() <= wanted.keys() | FOLLOWS, (command, by_host[host])
-    assert [by_host[host] for host in fleet.hosts[len(lines) :]] == [{}, {}]
+    assert [by_host[host] for host in fleet.hosts[len(lines) :]] == [{}] * (count - len(lines))

@@ -162,7 +162,7 @@ def test_a_cmdb_that_is_taken_back_is_one_of_that_revision_with_what_that_has_a_
         with pytest.raises(ConflictError, match=r"has no place for .*3 host_set.* lose: true"):
             upgrade.upgrade(cmdb_url, NOW, back_to=revision)
     would = upgrade.upgrade(cmdb_url, NOW, back_to=revision, lose=True, dry_run=True)
-    assert "lost: 3 host_set" in would.notes
+    assert "lost: 3 message" in would.notes
     with engine.reading(address, engine.engine(address)) as connection:
         assert stored(connection) == before
     after = at_last(address, cmdb_url, before, back_to=revision, lose=True)

@@ -389,7 +389,7 @@ class _Model:
             self.cis[name] = step[2], step[3]
         elif kind == "killed":
             _killed(cmdb, name)
-        elif name not in self.cis or (len(step) > 2 and kind in ("relate", "unrelate") and step[2] not in self.cis):
+        elif name not in self.cis or (len(step) > 2 and kind in ("relate", "unrelate") and step[2] not in self.cis.keys() - {name}):
             return
         elif kind == "remove" and not self.live.get(name):
             cmdb.remove_cis([name], "test")

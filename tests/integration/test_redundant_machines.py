@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.units import MoveOrder
@@ -107,6 +109,13 @@ def test_who_names_none_that_there_is_gets_nothing(redundant: Rack) -> None:
     redundant.play("backout", rfc)
 
 
+def differences(rack: Rack) -> list[dict[str, Any]]:
+    """What the newest audit has named."""
+    ((data,),) = rack.rows("select data from history where event = 'audited' order by seq desc limit 1")
+    found: list[dict[str, Any]] = json.loads(data)["differences"]
+    return found
+
+
 @pytest.mark.thorough
 def test_an_audit_names_what_changed_behind_the_records_once_for_each_unit_and_kind(rack: Rack) -> None:
     rfc = rack.rfc("CHG0200020", "3.5.0", rack.archive("3.5.0", ["2.4.0"]))
@@ -128,7 +137,9 @@ def test_an_audit_names_what_changed_behind_the_records_once_for_each_unit_and_k
     third.faults = {"mute"}
     third.reset("bmc")
     status, said = rack.play("audit", rfc)
-    found = json.loads(rack.rows("select data from history where event = 'audited' order by seq desc limit 1")[0][0])["differences"]
+    found = differences(rack)
+    rack.play("audit", rfc)
+    again = differences(rack)
     second.serial, second.tag = "SN-srv2", "A-srv2"
     rack.rows("delete from asset where tag in ('A-50', 'A-51')")
     assert status != 0
@@ -139,7 +150,13 @@ def test_an_audit_names_what_changed_behind_the_records_once_for_each_unit_and_k
         ("srv2", "A-50", "misplaced_unit"),
         ("srv3", "", "unreachable"),
     ]
-    assert "it runs BIOS 2.3.0 where 3.5.0 is recorded; find out who changed it" in said
+    minute = r"20\S+ \S+"
+    assert re.search(
+        rf"it runs BIOS 2\.3\.0 where 3\.5\.0 is recorded \(between {minute} and {minute} UTC, no RFC covers it\); find out who", said
+    )
+    (firmware,), (same,) = ([one for one in all_of if one["kind"] == "other_firmware"] for all_of in (found, again))
+    assert firmware["after"] < firmware["since"]
+    assert [same[key] for key in ("after", "since", "covered_by")] == [firmware["after"], firmware["since"], []]
     assert "it says that it is SN-50, which the hardware storage has as A-50, in stock ams-1, available" in said
     assert PASSWORD not in said
     third.faults = set()

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +19,7 @@ with contextlib.suppress(ImportError):
 
 _EVENT = "audited"
 _SAVED = 200  # differences; the rest is counted
+_LOOKED_AT = 20  # audits before the one that asks
 
 
 def save_audit(
@@ -38,12 +39,27 @@ def save_audit(
 def last_audit(connection: sa.Connection) -> dict[str, Any] | None:
     """The newest one: ``at``, ``by`` (who ran it), ``compared``, ``hosts``, ``count``, the first ``differences`` and, unless it
     is an older one, ``severity``."""
+    return next(iter(_last_audits(connection, 1)), None)
+
+
+def named_before(connection: sa.Connection, kind: str) -> dict[tuple[str, str], tuple[str | None, str]]:
+    """By host and detail of differences of that kind, which the last audits have named, ``after`` and ``since`` as they had them.
+
+    What an audit that compared every host has not named was not there then, whatever those before it say.
+    """
+    found: dict[tuple[str, str], tuple[str | None, str]] = {}
+    for audit in _last_audits(connection, _LOOKED_AT):
+        named = [one for one in audit["differences"] if one["kind"] == kind and one.get("since")]
+        for one in named:
+            found.setdefault((str(one["host"]), str(one["detail"])), (one.get("after"), str(one["since"])))
+        if audit["compared"] == audit["hosts"] and audit["count"] == len(audit["differences"]):
+            break
+    return found
+
+
+def _last_audits(connection: sa.Connection, count: int) -> Iterator[dict[str, Any]]:
+    """So many of them, the newest first."""
     history = schema().history.c
-    found = (
-        sa.select(history.at, history.actor, history.data)
-        .where(history.event == _EVENT, history.ci.is_(None))
-        .order_by(history.seq.desc())
-        .limit(1)
-    )
-    row = connection.execute(found).one_or_none()
-    return None if row is None else {"at": row.at, "by": row.actor, **row.data}
+    query = sa.select(history.at, history.actor, history.data).where(history.event == _EVENT, history.ci.is_(None))
+    for row in connection.execute(query.order_by(history.seq.desc()).limit(count)):
+        yield {"at": row.at, "by": row.actor, **row.data}

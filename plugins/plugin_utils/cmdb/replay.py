@@ -267,9 +267,11 @@ class _Run:
 def differences(past: PastCmdb, present: PastCmdb) -> list[tuple[str, str]]:
     """Where the rows, ``present``, are not what the history says: the CI's name and a sentence for each, by name.
 
-    Of a CI only what the history speaks of is compared: a column that an upgrade added has a value that nobody wrote.
+    Of a CI only what the history speaks of is compared: a column that an upgrade added has a value that nobody wrote. What is installed on
+    a CI that only one of the two has is not named besides.
     """
     found: list[tuple[str, str]] = []
+    alone = past.cis.keys() ^ present.cis.keys()
     for name in past.cis.keys() | present.cis.keys():
         was, row = past.cis.get(name), present.cis.get(name)
         if was is None or row is None:
@@ -280,9 +282,9 @@ def differences(past: PastCmdb, present: PastCmdb) -> list[tuple[str, str]]:
         found.append((one[0], _only(f"the relation {one[0]} {one[2]} {one[1]}", one in past.relations)))
     for ci, release in past.installations.keys() | present.installations.keys():
         was, row = past.installations.get((ci, release)), present.installations.get((ci, release))
-        if was is None or row is None:
+        if (was is None or row is None) and ci not in alone:
             found.append((ci, _only(f"{release} on {ci}", was is not None)))
-        else:
+        elif was is not None and row is not None:
             found += [(ci, _unlike(f"{key} of {release} on {ci}", was[key], row.get(key))) for key in was if was[key] != row.get(key)]
     for key in past.records.keys() | present.records.keys():
         was, row = past.records.get(key), present.records.get(key)

@@ -25,10 +25,22 @@ def difference_lines(differences: Iterable[Mapping[str, Any]], *, seen: bool = F
     for (detail, cover, remedy), found in alike.items():
         hosts = [one["host"] or one.get("unit") or "DSL" for one in found]
         names = ", ".join(hosts[:_NAMED]) + (f" and {len(hosts) - _NAMED} more" if len(hosts) > _NAMED else "")
-        first = min(one["since"] for one in found) if cover else ""
-        when = f" (since {first[:16].replace('T', ' ')} UTC, {cover})" if cover else ""
-        lines.append(f"{names}: {detail}{when}{f'; {remedy}' if remedy else ''}")
+        lines.append(f"{names}: {detail}{_when(found, cover)}{f'; {remedy}' if remedy else ''}")
     return lines
+
+
+def _when(found: Iterable[Mapping[str, Any]], cover: str) -> str:
+    """Since when hosts have a difference that they share, as far as it is known, and which changes ``cover`` it."""
+    since = sorted(one["since"] for one in found if one.get("since"))
+    if not since:
+        return ""
+    after = sorted(one["after"] for one in found if one.get("after"))
+    moment = f"between {_minute(after[0])} and {_minute(since[-1])}" if after else f"since {_minute(since[0])}"
+    return f" ({moment} UTC{f', {cover}' if cover else ''})"
+
+
+def _minute(moment: str) -> str:
+    return moment[:16].replace("T", " ")
 
 
 def _cover(one: Mapping[str, Any]) -> str:

@@ -24,9 +24,9 @@ class Span:
     start: datetime
     end: datetime | None
 
-    def covers(self, moment: datetime) -> bool:
-        """Whether the moment is in it; both its ends are."""
-        return self.start <= moment and (self.end is None or moment <= self.end)
+    def meets(self, first: datetime, last: datetime) -> bool:
+        """Whether a moment from ``first`` to ``last`` is in it; both ends of either are."""
+        return self.start <= last and (self.end is None or first <= self.end)
 
 
 def window(number: str, host: str, state: int, start: datetime, end: datetime, work_end: datetime | None) -> list[Span]:
@@ -35,8 +35,11 @@ def window(number: str, host: str, state: int, start: datetime, end: datetime, w
     return [Span(number, host, start, until)] if state in APPROVED and start <= until else []
 
 
-def covered_by(host: str, moments: Iterable[datetime], spans: Iterable[Span]) -> list[str]:
-    """The numbers of the changes that covered the host at the ``moments``, in order; none at all when one of these nothing covered."""
+def covered_by(host: str, parts: Iterable[tuple[datetime, datetime]], spans: Iterable[Span]) -> list[str]:
+    """The numbers of the changes that covered the host, in order, when each of ``parts`` came about, at a moment between its two.
+
+    None at all when nothing covered one of them.
+    """
     spans = [span for span in spans if span.host == host]
-    of_each = [{span.number for span in spans if span.covers(moment)} for moment in moments]
+    of_each = [{span.number for span in spans if span.meets(*part)} for part in parts]
     return sorted(set().union(*of_each)) if of_each and all(of_each) else []

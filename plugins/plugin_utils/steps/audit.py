@@ -13,11 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 from ..cmdb.hosts import REMEDY, described, is_host
 from ..cmdb.model import CiModel
-from ..dhs.unit_check import DeviceReading, RecordedDevice, UnitFinding, check_device, check_parts, parts_seen, units_by_serial
+from ..dhs.unit_check import (
+    OTHER_FIRMWARE,
+    DeviceReading,
+    RecordedDevice,
+    UnitFinding,
+    check_device,
+    check_parts,
+    parts_seen,
+    units_by_serial,
+)
 from ..dsl.firmware import FirmwareImage, images_for
 from ..report.progress import counted
 from . import audit_sets
-from .audit_changes import are_moments, moments_of
+from .audit_changes import Parts, are_moments, moments_of, parts_at, when
+from .audit_firmware import PastReadings
 from .audit_host import REMEDIES, Copies, compare_access, compare_copies, compare_running, compare_scan, read_copies, release_faults
 
 if TYPE_CHECKING:
@@ -139,11 +149,12 @@ def compare_devices(
     devices: Iterable[RecordedDevice],
     answers: Mapping[str, DeviceReading],
     units: Iterable[Unit],
+    past: PastReadings,
 ) -> list[dict[str, Any]]:
     """A difference, as :func:`compare` has them, for each unit and kind of what is not as it is recorded.
 
     ``devices``: those that are to be asked; ``answers``: by CI, what they said, as far as they were asked; ``units``: all of the
-    hardware storage.
+    hardware storage; ``past``: what was read before.
     """
     units = list(units)
     by_serial, seen = units_by_serial(units), parts_seen(answers)
@@ -165,7 +176,9 @@ def compare_devices(
             differences.append(_difference(device.ci, None, kind, detail, tag))
         else:
             differences += [
-                {**one, "found": _to_record(device, answer)} if one["kind"] == "other_firmware" else one
+                {**one, "found": _to_record(device, answer), **when(past.parts(device, answer, one["detail"]))}
+                if one["kind"] == OTHER_FIRMWARE
+                else one
                 for one in unit_differences(check_device(device, answer, by_serial))
             ]
             differences += unit_differences(check_parts(device.ci, in_slots[device.ci], answer.parts, seen))
@@ -271,7 +284,8 @@ def compare(
                 _compare_outside(host, entry, differ)
         for name, row in sorted(here.items()):
             if row["digest"] not in treeless and (name not in live or (live[name]["digest"] is None and not live[name].get("error"))):
-                differ(host, name, "missing", f"the CMDB says {name} {row['version']}, but it is not live", recorded=recorded_as(name, row))
+                detail = f"the CMDB says {name} {row['version']}, but it is not live"
+                differ(host, name, "missing", detail, recorded=recorded_as(name, row), moments=moments_of(live.get(name, {}), "live"))
             if (host, name) in seatless:
                 differ(host, name, "unlicensed", seatless[host, name])
     return differences
@@ -285,17 +299,16 @@ def _difference(
     unit: str | None = None,
     *,
     recorded: str = "",
-    moments: tuple[str, str] | None = None,
+    moments: Parts = (),
     found: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """A difference. ``recorded``: the state that is on record; ``moments``: the first and the last one at which it came about.
+    """A difference. ``recorded``: the state that is on record; ``moments``: those at which its parts came about.
 
     ``found``: what is there instead, where that can be put on record in its place.
     """
-    since, latest = moments or (None, None)
     about = {"host": host, "unit": unit, "release": release, "kind": kind, "detail": detail, "remedy": _REMEDIES.get(kind, "")}
     there = dict(found) if found else None
-    return {**about, "recorded": recorded, "found": there, "since": since, "latest": latest, "covered_by": None}
+    return {**about, "recorded": recorded, "found": there, **when(moments)}
 
 
 def recorded_as(name: str, row: Mapping[str, Any] | None) -> str:
@@ -339,9 +352,9 @@ def compare_beside(
     seen = [host for host, releases in found.items() if not isinstance(releases, NotSeen)]
     copies = {host: read_copies(results.get(host), _shown) or Copies() for host in seen}
     sets = {host: audit_sets.read_sets(results.get(host)) for host in seen}
+    beside = [*compare_copies(copies, _shown), *compare_scan({host: results.get(host) for host in seen}, _shown)]
     return [
-        *(_difference(*one) for one in compare_copies(copies, _shown)),
-        *(_difference(*one) for one in compare_scan({host: results.get(host) for host in seen}, _shown)),
+        *(_difference(host, release, kind, detail, moments=moments) for host, release, kind, detail, moments in beside),
         *(_of_set(one, sets, recorded) for one in audit_sets.compare_sets(sets, recorded)),
     ]
 
@@ -351,11 +364,18 @@ def _of_set(
     sets: Mapping[str, audit_sets.HostSets | None],
     recorded: Mapping[str, Mapping[str, audit_sets.OnRecord]],
 ) -> dict[str, Any]:
-    """The difference of a set of a host, with what would have to go on record in its place."""
+    """The difference of a set of a host, with since when it is there, and what would have to go on record in its place."""
     host, kind, detail = one
-    record = recorded[host].get(kind.removeprefix("other_"))
-    found = audit_sets.to_record(record.entries, sets[host], kind.removeprefix("other_")) if record else None
-    return _difference(host, None, kind, _printable(detail), recorded=f"what {record.actor} put on record" if record else "", found=found)
+    name = kind.removeprefix("other_")
+    record = recorded[host].get(name)
+    if record is None:
+        return _difference(host, None, kind, _printable(detail))
+    said: dict[str, Any] = {
+        "recorded": f"what {record.actor} put on record",
+        "moments": parts_at(audit_sets.moments_of_set(record.entries, sets[host], name)),
+        "found": audit_sets.to_record(record.entries, sets[host], name),
+    }
+    return _difference(host, None, kind, _printable(detail), **said)
 
 
 def not_recorded(hosts: Sequence[str]) -> list[str]:
@@ -413,8 +433,10 @@ def _compare_live(host: str, entry: Mapping[str, Any], row: Mapping[str, Any] | 
     live = {"version": version, "digest": entry["digest"]} if entry["digest"] in archived else None
     if row is None:
         differ(host, name, "uncontrolled", f"{name} {version} is live, but the CMDB does not know of it", **known, found=live)
-    elif row["digest"] != entry["digest"]:
-        differ(host, name, "other_version", f"{name} {version} is live, but the CMDB says {row['version']}", **known, found=live)
+    elif (row["version"], row["digest"]) != (version, entry["digest"]):
+        same = f"{name} {version} is live as {entry['digest']}, but the CMDB says {row['digest']}"
+        other = f"{name} {version} is live, but the CMDB says {row['version']}"
+        differ(host, name, "other_version", same if row["version"] == version else other, **known, found=live)
     if entry["digest"] not in archived:
         differ(host, name, "not_in_dsl", f"{name} {version} is live, but the DSL does not hold {entry['digest']}", **known)
     _compare_files(host, name, entry, differ)

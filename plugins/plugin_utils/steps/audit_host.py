@@ -9,8 +9,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-Differ = Callable[[str, str | None, str, str], None]
-"""Takes host, release, kind and detail of a difference."""
+from .audit_changes import Parts, is_moment, moments_of, parts_at
+
+Differ = Callable[..., None]
+"""Takes host, release, kind and detail of a difference, and the ``moments`` of its parts."""
+Beside = tuple[str, str | None, str, str, Parts]
+"""Host, release, kind, detail and the moments of a difference."""
 Shown = Callable[[object], str]
 """Makes what came from a host fit to be printed."""
 
@@ -37,7 +41,7 @@ def compare_running(host: str, entry: Mapping[str, Any], differ: Differ, shown: 
     name, said = entry["name"], entry.get("running")
     if entry.get("digest") is not None and not entry.get("logged", True):
         detail = f"{name} {entry['version']} is live, but the log of its home does not say since when: log.jsonl was removed or changed"
-        differ(host, name, "changed_files", detail)
+        differ(host, name, "changed_files", detail, moments=moments_of(entry, "log"))
     if not said or entry.get("digest") is None:
         return
     if said["down"]:
@@ -51,14 +55,21 @@ def compare_access(host: str, name: str, part: Mapping[str, Any], differ: Differ
     if said := part.get("access"):
         more = " ..." if said[_LISTED:] else ""
         what = "; ".join(shown(one) for one in said[:_LISTED])
-        differ(host, name, "changed_files", f"of {name} {part['version']} there is what others may change: {what}{more}")
+        differ(
+            host,
+            name,
+            "changed_files",
+            f"of {name} {part['version']} there is what others may change: {what}{more}",
+            moments=moments_of(part, "access"),
+        )
 
 
 @dataclass(frozen=True)
 class Copies:
-    """What of releases lies elsewhere on a host: sentences, each with the release, and ``problems`` that kept it from looking."""
+    """What of releases lies elsewhere on a host: sentences, each with the release and since when, and ``problems`` that kept it from
+    looking."""
 
-    found: tuple[tuple[str, str], ...] = ()
+    found: tuple[tuple[str, str, Parts], ...] = ()
     problems: tuple[str, ...] = ()
 
 
@@ -75,26 +86,27 @@ def read_copies(result: object, shown: Shown) -> Copies | None:
             problems.append(f"its answer has {shown(one)}")
             continue
         what = f"{shown(one['release'])} {shown(one['version'])}".strip()
+        since = parts_at(one.get("since", ()))
         if one["home"]:
-            found.append((one["release"], f"{shown(one['path'])} has releases of {what}, beside the root where they belong"))
+            found.append((one["release"], f"{shown(one['path'])} has releases of {what}, beside the root where they belong", since))
         else:
             files = ", ".join(shown(path) for path in one["files"][:_LISTED])
             many = "1 file" if one["count"] == 1 else f"{one['count']} files"
-            found.append((one["release"], f"{shown(one['path'])} has copies of {many} of {what}: {files}"))
+            found.append((one["release"], f"{shown(one['path'])} has copies of {many} of {what}: {files}", since))
     return Copies(tuple(found), tuple(problems))
 
 
-def compare_copies(found: Mapping[str, Copies], shown: Shown) -> Iterator[tuple[str, str | None, str, str]]:
-    """Host, release, kind and detail of what lies where no release belongs."""
+def compare_copies(found: Mapping[str, Copies], shown: Shown) -> Iterator[Beside]:
+    """What lies where no release belongs."""
     for host, copies in sorted(found.items()):
-        for release, sentence in copies.found:
-            yield host, shown(release), "copies", sentence
+        for release, sentence, since in copies.found:
+            yield host, shown(release), "copies", sentence, since
         for problem in copies.problems:
-            yield host, None, "unreadable", f"nobody knows whether it has copies of releases: {shown(problem)}"
+            yield host, None, "unreadable", f"nobody knows whether it has copies of releases: {shown(problem)}", ()
 
 
-def compare_scan(results: Mapping[str, object], shown: Shown) -> Iterator[tuple[str, str | None, str, str]]:
-    """Host, release, kind and detail of what a scan of files that nobody released has found, by the results of ``release_facts``."""
+def compare_scan(results: Mapping[str, object], shown: Shown) -> Iterator[Beside]:
+    """What a scan of files that nobody released has found, by the results of ``release_facts``."""
     for host, result in sorted(results.items()):
         said = result.get("scan") if isinstance(result, Mapping) else None
         if said is None:
@@ -103,16 +115,22 @@ def compare_scan(results: Mapping[str, object], shown: Shown) -> Iterator[tuple[
         keys = ("release", "path", "signature")
         if not isinstance(infected, list) or not isinstance(problem, str) or not all(_are_answers(one, *keys) for one in infected):
             infected, problem = [], "its answer is none"
-        for release, path, signature in ([shown(one[key]) for key in keys] for one in infected):
-            yield host, release, "infected", f"{path} in the home of {release} is {signature}"
+        for one in infected:
+            release, path, signature = (shown(one[key]) for key in keys)
+            since = one.get("since")
+            moments = parts_at([since if is_moment(since) else None])
+            yield host, release, "infected", f"{path} in the home of {release} is {signature}", moments
         if problem:
-            yield host, None, "unreadable", f"nobody knows whether files that nobody released are clean: {shown(problem)}"
+            yield host, None, "unreadable", f"nobody knows whether files that nobody released are clean: {shown(problem)}", ()
 
 
 def _is_copy(one: object) -> bool:
     if not isinstance(one, Mapping) or not isinstance(one.get("home"), bool):
         return False
     if not all(isinstance(one.get(key), str) for key in ("path", "release", "version")):
+        return False
+    since = one.get("since", [])
+    if not isinstance(since, list) or not all(map(is_moment, since)):
         return False
     return one["home"] or (isinstance(one.get("count"), int) and _are_texts(one.get("files")))
 

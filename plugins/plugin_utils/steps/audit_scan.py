@@ -21,21 +21,22 @@ _LARGEST = 64 << 20  # bytes of a file of a host
 def scan_suspects(answer: object, database: str | None = None) -> dict[str, Any]:
     """Scan the ``files`` of what a host sent of its suspects, see ``module_utils/suspects.py``.
 
-    Returns ``infected``, each with ``release``, ``path`` and ``signature``, and ``problem``, why not all of it is known to be clean.
+    Returns ``infected``, each with ``release``, ``path``, ``signature`` and ``since``, and ``problem``, why not all of it is known to be
+    clean.
     """
     if not isinstance(answer, Mapping) or not isinstance(answer.get("files"), list) or not isinstance(answer.get("left"), list):
         return {"infected": [], "problem": "its answer is none"}
-    names: dict[str, tuple[str, str]] = {}
+    names: dict[str, tuple[str, str, object]] = {}
     try:
         with temporary_directory("tidegate-audit-") as folder:
             for number, one in enumerate(answer["files"]):
-                names[str(number)] = str(one["release"]), str(one["path"])
+                names[str(number)] = str(one["release"]), str(one["path"]), one.get("since")
                 (folder / str(number)).write_bytes(_content(one["data"]))
             found = scan(folder, database) if names else None
-    except (TidegateError, TypeError, KeyError, ValueError, zlib.error) as error:
+    except (TidegateError, AttributeError, TypeError, KeyError, ValueError, zlib.error) as error:
         return {"infected": [], "problem": f"what it sent can't be read ({error})"}
     infected = [
-        {"release": names[name][0], "path": names[name][1], "signature": signature}
+        {"release": names[name][0], "path": names[name][1], "signature": signature, "since": names[name][2]}
         for name, signature in (found.found if found and found.outcome == "infected" else ())
         if name in names
     ]

@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from .audit_changes import is_moment
+
 SETS: Mapping[str, str] = {"packages": "packages", "units": "units", "cron": "cron files", "listeners": "listeners"}
 """What a host is asked, and what people call it."""
 REMEDIES: Mapping[str, str] = {
@@ -47,11 +49,16 @@ class OnRecord(Protocol):
 
 @dataclass(frozen=True)
 class HostSets:
-    """What a host said of its sets: ``sha256`` by name, ``entries`` as far as it said them, and ``problems`` with what it could not say."""
+    """What a host said of its sets: ``sha256`` by name, ``entries`` as far as it said them, and ``problems`` with what it could not say.
+
+    ``since``: by the name of a set and of an entry, the moment since which that is so, in seconds since 1970; of a directory, whose name
+    ends with a slash, when something in it last came or went.
+    """
 
     sha256: Mapping[str, str] = field(default_factory=dict)
     entries: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     problems: Mapping[str, str] = field(default_factory=dict)
+    since: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 def read_sets(result: object) -> HostSets | None:
@@ -62,19 +69,20 @@ def read_sets(result: object) -> HostSets | None:
     digests: dict[str, str] = {}
     entries: dict[str, Mapping[str, str]] = {}
     problems: dict[str, str] = {}
+    since: dict[str, Mapping[str, float]] = {}
     for name in SETS:
         answer = said.get(name) if isinstance(said, Mapping) else None
         if isinstance(answer, Mapping) and isinstance(answer.get("problem"), str):
             problems[name] = answer["problem"]
         elif not isinstance(answer, Mapping) or not isinstance(answer.get("sha256"), str) or not _SHA256.fullmatch(answer["sha256"]):
             problems[name] = "its answer is none"
-        elif "entries" in answer and not _are_entries(answer["entries"], answer["sha256"]):
+        elif ("entries" in answer and not _are_entries(answer["entries"], answer["sha256"])) or not _are_moments(answer.get("since", {})):
             problems[name] = "its answer is not what it says that it is"
         else:
-            digests[name] = answer["sha256"]
+            digests[name], since[name] = answer["sha256"], answer.get("since", {})
             if "entries" in answer:
                 entries[name] = answer["entries"]
-    return HostSets(digests, entries, problems)
+    return HostSets(digests, entries, problems, since)
 
 
 def compare_sets(found: Mapping[str, HostSets | None], recorded: Mapping[str, Mapping[str, OnRecord]]) -> Iterator[tuple[str, str, str]]:
@@ -110,6 +118,28 @@ def to_record(record: Mapping[str, str], sets: HostSets | None, name: str) -> di
     return {"sha256": sets.sha256[name], "came": came, "went": went} if len(came) + len(went) <= _RECORDED else None
 
 
+def moments_of_set(record: Mapping[str, str], sets: HostSets | None, name: str) -> list[float | None]:
+    """Since when each entry that is not the one on record is so; ``None`` where the host does not say it.
+
+    Of what went from a directory it is known when the nearest one that is there has last changed.
+    """
+    if sets is None or name not in sets.entries:
+        return []
+    now, since = sets.entries[name], sets.since.get(name, {})
+    came = [since.get(key) for key in now if record.get(key) != now[key]]
+    return came + [_since_gone(key, since) for key in record.keys() - now.keys()]
+
+
+def _since_gone(key: str, since: Mapping[str, float]) -> float | None:
+    if key in since or not key.startswith("/"):
+        return since.get(key)
+    folder = key
+    while folder := folder.rpartition("/")[0]:
+        if f"{folder}/" in since:
+            return since[f"{folder}/"]
+    return None
+
+
 def with_changes(record: Mapping[str, str], found: Mapping[str, Any]) -> dict[str, str] | None:
     """The entries of a set that :func:`to_record` said how to make of those on record; ``None`` when that has become another one."""
     entries = {key: value for key, value in record.items() if key not in found["went"]} | dict(found["came"])
@@ -135,6 +165,14 @@ def _are_entries(entries: object, sha256: str) -> bool:
     if not all(isinstance(text, str) and len(text) <= _LONGEST for pair in entries.items() for text in pair):
         return False
     return digest_of(entries) == sha256
+
+
+def _are_moments(since: object) -> bool:
+    return (
+        isinstance(since, Mapping)
+        and len(since) <= 2 * _MOST
+        and all(isinstance(key, str) and is_moment(moment) for key, moment in since.items())
+    )
 
 
 def digest_of(entries: Mapping[str, str]) -> str:

@@ -55,7 +55,7 @@ def test_differences_name_each_ci_and_what_of_it() -> None:
     past = PastCmdb(
         {"web1": {"site": "ams", "attributes": {"a": 1, "b": None}}, "web2": {"attributes": {}}},
         {("web1", "web2", "uses")},
-        {("web1", "hello"): {"version": "1", "digest": "x"}},
+        {("web1", "hello"): {"version": "1", "digest": "x"}, ("web2", "hello"): {"version": "1", "digest": "x"}},
     )
     present = PastCmdb(
         {"web1": {"site": "ams", "attributes": {"a": 2}, "of_later": 1}, "web3": {"attributes": {}}},

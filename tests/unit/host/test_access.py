@@ -10,7 +10,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from ansible_collections.tidegate.release.plugins.module_utils.access import odd_access
+from ansible_collections.tidegate.release.plugins.module_utils.access import odd_access, sentences
 from ansible_collections.tidegate.release.plugins.module_utils.release_facts import release_facts
 from bed import Host, package
 
@@ -68,7 +68,7 @@ def test_access_lists_that_let_others_write(host: Host, tree: Path) -> None:
     assert said(host) == [], "the mask takes it away"
     os.setxattr(path, "system.posix_acl_access", acl(own, user, group, mask, other))
     (release,) = host.home.all()
-    assert odd_access(release) == ["may be written to by others, as its access list has it: version"]
+    assert sentences(odd_access(release)) == ["may be written to by others, as its access list has it: version"]
 
 
 def test_capabilities(host: Host, tree: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from ansible_collections.tidegate.release.plugins.module_utils import copies
 from ansible_collections.tidegate.release.plugins.module_utils.copies import find_copies
+from ansible_collections.tidegate.release.plugins.module_utils.release_files import open_regular
 from bed import Host, package
 
 LICENCE = b"Permission is hereby granted, free of charge, to any person\n"
@@ -44,6 +45,8 @@ def test_a_copy_of_a_payload_is_found_and_the_live_release_counts(host: Host, pl
     assert (found["path"], found["home"]) == (str(place / "deep"), False)
     assert (found["release"], found["version"], found["count"]) == ("hello", "2.0", 4), "what both have is the live one's"
     assert found["files"] == [str(place / "deep" / "down" / "app" / name) for name in ("LICENCE", "bin/healthy", "bin/start")]
+    moments = sorted(path.lstat().st_ctime for path in (place / "deep" / "down" / "app").rglob("*") if path.is_file())
+    assert moments[0] <= found["since"][0] <= found["since"][1] <= moments[-1]
 
 
 def test_one_program_is_a_copy_and_a_licence_is_none(host: Host, place: Path) -> None:
@@ -52,6 +55,22 @@ def test_one_program_is_a_copy_and_a_licence_is_none(host: Host, place: Path) ->
     shutil.copy(host.tree(TWO) / "bin" / "start", place / "renamed")
     (found,) = looked(host, place)
     assert (found["path"], found["files"], found["count"]) == (str(place / "renamed"), [str(place / "renamed")], 1)
+
+
+def test_what_is_not_as_long_as_any_file_of_a_release_is_not_opened(host: Host, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[bytes] = []
+
+    def open_noting(path: bytes) -> Any:
+        opened.append(path)
+        return open_regular(path)
+
+    monkeypatch.setattr(copies, "open_regular", open_noting)
+    for size in range(4000, 4100):
+        (place / f"of {size}").write_bytes(b"x" * size)
+    assert (looked(host, place), opened) == ([], [])
+    shutil.copy(host.tree(TWO) / "bin" / "start", place / "renamed")
+    assert len(looked(host, place)) == 1
+    assert opened == [os.fsencode(place / "renamed")]
 
 
 def test_what_is_only_as_long_is_no_copy(host: Host, place: Path) -> None:
@@ -67,7 +86,8 @@ def test_what_is_below_the_root_belongs_there(host: Host, place: Path) -> None:
 def test_a_second_root_is_found(host: Host, place: Path) -> None:
     shutil.copytree(host.root, place / "tidegate2", symlinks=True)
     (found,) = looked(host, place)
-    assert found == {"path": str(place / "tidegate2" / "hello"), "home": True, "release": "hello", "version": "2.0"}
+    home = place / "tidegate2" / "hello"
+    assert found == {"path": str(home), "home": True, "release": "hello", "version": "2.0", "since": [home.stat().st_ctime] * 2}
     (place / "tidegate2" / "hello" / "current").unlink()
     assert looked(host, place)[0]["version"] == ""
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.tidegate.release.plugins.module_utils import host_sets as sets
+from ansible_collections.tidegate.release.plugins.module_utils import set_moments
 from ansible_collections.tidegate.release.plugins.module_utils.host_sets import digest_of, host_sets
 from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps import audit_sets
@@ -26,6 +27,7 @@ def told(recorded: dict[str, str], whole: bool = False) -> dict[str, Any]:
 @pytest.fixture(autouse=True)
 def known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sets, "packages", lambda: dict(ENTRIES))
+    monkeypatch.setattr(set_moments, "moments_of", lambda name, entries, _root: dict.fromkeys(entries, 7.0) if name == "packages" else {})
     for name in ("units", "cron"):
         monkeypatch.setattr(sets, name, dict)
     monkeypatch.setattr(sets, "listeners", lambda _root: {})
@@ -34,7 +36,8 @@ def known(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_set_is_told_only_when_it_is_another() -> None:
     digest = digest_of(ENTRIES)
     assert told({"packages": digest}) == {"sha256": digest}
-    assert told({"packages": "0" * 64}) == told({}, whole=True) == {"sha256": digest, "entries": ENTRIES}
+    assert told({}, whole=True) == {"sha256": digest, "entries": ENTRIES}
+    assert told({"packages": "0" * 64}) == {"sha256": digest, "entries": ENTRIES, "since": {"a:all": 7.0, "é": 7.0}}
 
 
 def test_what_nobody_put_on_record_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:

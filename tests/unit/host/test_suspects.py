@@ -22,6 +22,7 @@ ONE, TWO = package(), package("2.0")
 def sent(host: Host) -> tuple[dict[str, bytes], list[str]]:
     answer: dict[str, Any] = suspects(str(host.root), release_facts(str(host.root)))
     assert all(one["release"] == "hello" for one in answer["files"])
+    assert all(one["since"] == (host.home.path / one["path"]).stat().st_ctime for one in answer["files"])
     return {one["path"]: zlib.decompress(b64decode(one["data"])) for one in answer["files"]}, answer["left"]
 
 

@@ -28,24 +28,32 @@ def at(minutes: int) -> datetime:
 
 TOLD = ((-10, -5), (20, -2), (30, -1))  # New, Scheduled, Implement
 moments = st.integers(0, 20).map(at)
-all_spans = st.lists(st.builds(Span, st.sampled_from(["CHG1", "CHG2", "CHG3"]), HOSTS, moments, st.none() | moments), max_size=8)
+parts = st.tuples(moments, moments).map(lambda pair: (min(pair), max(pair)))
+numbers = st.sampled_from(["CHG1", "CHG2", "CHG3"])
+in_order = st.one_of(st.tuples(moments, st.none()), parts)
+all_spans = st.lists(st.builds(lambda number, host, of: Span(number, host, *of), numbers, HOSTS, in_order), max_size=8)
 
 
-@given(HOSTS, st.lists(moments, max_size=3), all_spans)
-def test_what_covers_each_of_the_moments_is_named_and_one_that_nothing_covers_is_enough_for_none(
-    host: str, when: list[datetime], known: list[Span]
+@given(HOSTS, st.lists(parts, max_size=3), all_spans)
+def test_what_covers_each_part_is_named_and_one_that_nothing_covers_is_enough_for_none(
+    host: str, when: list[tuple[datetime, datetime]], known: list[Span]
 ) -> None:
     said = covered_by(host, when, known)
+    minutes = [[at(minute) for minute in range(21) if part[0] <= at(minute) <= part[1]] for part in when]
     by_hand = [
-        {one.number for one in known if one.host == host and one.start <= moment and (one.end is None or one.end >= moment)}
-        for moment in when
+        {
+            one.number
+            for one in known
+            if one.host == host and any(one.start <= moment and (one.end is None or one.end >= moment) for moment in of_part)
+        }
+        for of_part in minutes
     ]
     assert said == (sorted(set().union(*by_hand)) if when and all(by_hand) else [])
 
 
-@given(HOSTS, st.lists(moments, min_size=1, max_size=3), all_spans, st.randoms(use_true_random=False))
+@given(HOSTS, st.lists(parts, min_size=1, max_size=3), all_spans, st.randoms(use_true_random=False))
 def test_the_order_does_not_matter_and_other_hosts_changes_never_do(
-    host: str, when: list[datetime], known: list[Span], random: object
+    host: str, when: list[tuple[datetime, datetime]], known: list[Span], random: object
 ) -> None:
     shuffled = list(known)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
@@ -59,7 +67,7 @@ def test_the_order_does_not_matter_and_other_hosts_changes_never_do(
 def test_a_change_covers_its_window_from_when_it_is_approved_until_its_work_is_over(
     state: int, start: datetime, end: datetime, over: datetime | None, moment: datetime
 ) -> None:
-    covers = any(span.covers(moment) for span in window("CHG1", "web1", state, start, end, over))
+    covers = any(span.meets(moment, moment) for span in window("CHG1", "web1", state, start, end, over))
     assert covers == (state in (-2, -1, 0, 3) and start <= moment <= end and (over is None or moment <= over))
 
 
@@ -93,4 +101,4 @@ def test_register_and_deployments_are_where_it_is_looked(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(("minute", "expected"), [(-1, []), (0, ["CHG1"]), (60, ["CHG1"]), (61, [])])
 def test_both_ends_of_a_window_belong_to_it(minute: int, expected: list[str]) -> None:
-    assert covered_by("web1", [at(minute)], window("CHG1", "web1", -1, at(0), at(60), None)) == expected
+    assert covered_by("web1", [(at(minute), at(minute))], window("CHG1", "web1", -1, at(0), at(60), None)) == expected

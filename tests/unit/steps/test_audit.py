@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
@@ -30,6 +31,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit impor
     recorded_devices,
     unit_differences,
 )
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit_firmware import PastReadings
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,6 +51,18 @@ RECORDED = [{"ci": name, "release": "hello", "version": "1.0", "digest": DIGEST}
 def differences(untrusted: dict[str, tuple[str, str]], **found: Any) -> list[tuple[Any, str, str]]:
     found = {"web1": [LIVE], "web2": [LIVE]} | found
     return [(entry["host"], entry["kind"], entry["detail"]) for entry in compare(found, RECORDED, {DIGEST}, untrusted)]
+
+
+def test_a_record_of_another_version_or_of_other_content_is_named() -> None:
+    def named(**changed: str) -> list[tuple[Any, ...]]:
+        row = {**RECORDED[0], **changed}
+        return [(one["kind"], one["detail"], one["recorded"]) for one in compare({"web1": [LIVE]}, [row], {DIGEST, OTHER}, {})]
+
+    assert named() == []
+    assert named(version="0.9") == [("other_version", "hello 1.0 is live, but the CMDB says 0.9", f"hello 0.9, {DIGEST}")]
+    assert named(digest=OTHER) == [
+        ("other_version", f"hello 1.0 is live as {DIGEST}, but the CMDB says {OTHER}", f"hello 1.0, {OTHER}"),
+    ]
 
 
 def test_a_release_without_a_payload_is_not_missed_on_hosts() -> None:
@@ -314,6 +328,7 @@ def test_each_record_is_looked_at_a_few_times_however_many_hosts_there_are() -> 
     assert looks(400) == 10 * looks(40)
 
 
+PAST = PastReadings(datetime(2026, 3, 1, tzinfo=UTC))
 UNIT = Unit("T1", "Contoso", "SN1", "R750", UnitState.IN_USE, ci="web1")
 BIOS = FirmwareImage("BIOS", ("R750",), "b.bin", "2.5.0", ("2.4.0",), (), "host_reset", Minutes())
 MACHINE = {"name": "web1", "attributes": {"redfish": "https://bmc1", "firmware": {"BIOS": "2.4.0", "NIC": "1.0"}}}
@@ -325,7 +340,7 @@ def test_what_is_in_the_slots_of_a_machine_is_compared() -> None:
     (device,) = recorded_devices([MACHINE], [UNIT, *parts], [], {})
     answer = read_device_answer({"device": {**SAID, "firmware": {"BIOS": ["2.4.0"], "NIC": ["1.0"]}, "parts": {"PSU 1": "X", "PSU 2": ""}}})
     assert answer is not None
-    found = compare_devices([device], {"web1": answer}, iter([UNIT, *parts]))
+    found = compare_devices([device], {"web1": answer}, iter([UNIT, *parts]), PAST)
     assert [(one["host"], one["unit"], one["kind"]) for one in found] == [("web1", "P1", "other_unit"), ("web1", "P2", "empty_slot")]
     assert all(one["remedy"] for one in found)
 
@@ -333,7 +348,7 @@ def test_what_is_in_the_slots_of_a_machine_is_compared() -> None:
 def of_devices(said: Any, ci: Mapping[str, Any] = MappingProxyType(MACHINE), unit: Unit = UNIT) -> list[tuple[Any, Any, str]]:
     (device,) = recorded_devices([ci], [unit], [{"ci": "web1", "release": "bios", "digest": DIGEST}], {DIGEST: (BIOS,)})
     answer = read_device_answer({"releases": [], "device": said})
-    found = compare_devices([device], {} if answer is None else {"web1": answer}, [unit])
+    found = compare_devices([device], {} if answer is None else {"web1": answer}, [unit], PAST)
     assert all(one["remedy"] or "use this CMDB" in one["detail"] for one in found)
     return [(one["host"], one["unit"], one["kind"]) for one in found]
 
@@ -358,7 +373,7 @@ def test_what_a_device_runs_can_become_the_record_unless_a_release_brought_anoth
     (device,) = recorded_devices([MACHINE], [UNIT], [{"ci": "web1", "release": "bios", "digest": DIGEST}], {DIGEST: (BIOS,)})
     answer = read_device_answer({"device": {**SAID, "firmware": firmware}})
     assert answer is not None
-    (named,) = compare_devices([device], {"web1": answer}, [UNIT])
+    (named,) = compare_devices([device], {"web1": answer}, [UNIT], PAST)
     assert (named["kind"], named["found"]) == ("other_firmware", found)
 
 
