@@ -24,5 +24,5 @@ class ActionModule(TidegateAction):
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         # From where Ansible was started, as all other paths: a module's own directory is that of the playbook.
         options["path"] = str(Path(options["path"]).expanduser().absolute())
-        note(f"{len(options['hosts'] or [])} hosts are to be {options['state']}")
+        note(f"its hosts are {'brought up' if options['state'] == 'present' else 'taken down'}")
         return dict(self._execute_module(module_name="tidegate.release.lab", module_args=options, task_vars=task_vars))

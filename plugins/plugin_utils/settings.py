@@ -20,6 +20,8 @@ _WHAT = {
     "rfc": "request for change (a file, or servicenow+https://instance/number)",
     "key": "private key (a file)",
 }
+ONLY_WORDS = "TIDEGATE_ONLY_WORDS"  # what the command sets for the callback, ...
+NEXT = "TIDEGATE_NEXT"  # ... and for what a deployment says at its end: how to go on and how to undo it, as a list in JSON
 _SECTION = "tidegate"  # of ansible.cfg
 _CONFIGURED = ("cmdb", "dsl", "key", "policy", "rfc")  # what can be in it
 # By options that are addresses, how one begins that can't do without the libraries of a need; see ``libs``.
@@ -65,8 +67,28 @@ def configured_homes(path: Path) -> dict[str, str]:
 
 def missing(name: str) -> str:
     """What to say of a home that nobody gave."""
-    where = f"set tidegate_{name} or the environment variable TIDEGATE_{name.upper()}, or {name} in the section [{_SECTION}] of ansible.cfg"
-    return f"no {_WHAT[name]} given; {where}"
+    names = f"{user_name(f'tidegate_{name}')} or the environment variable TIDEGATE_{name.upper()}"
+    return f"no {_WHAT[name]} given; set {names}, or {name} in the section [{_SECTION}] of ansible.cfg"
+
+
+def flag(variable: str) -> str:
+    """The option of the command ``tidegate`` that stands for a variable of the playbooks: ``--take-over`` for ``tidegate_take_over``."""
+    return "--" + variable.removeprefix("tidegate_").replace("_", "-")
+
+
+def user_name(variable: str) -> str:
+    """What the user of this run calls a variable: by its option, when the command runs it."""
+    return flag(variable) if of_command() else variable
+
+
+def how_to_give(variable: str) -> str:
+    """What the user of this run writes to give a variable, up to its value."""
+    return f"{flag(variable)} " if of_command() else f"-e {variable}="
+
+
+def of_command() -> bool:
+    """Whether the command ``tidegate`` runs this, and not ansible-playbook or AWX."""
+    return bool(os.environ.get(ONLY_WORDS))
 
 
 def library_needs(options: Mapping[str, object]) -> tuple[str, ...]:

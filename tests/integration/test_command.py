@@ -44,6 +44,12 @@ def test_a_deployment_is_held_from_elsewhere_resumed_and_looked_at(fleet: Fleet)
     held = tidegate(fleet, "deploy", rfc, *inventory)
     assert held.returncode == 2
     assert "asked to hold it: the boss = wants to look" in held.stdout
+    typed = f"{rfc} -i {fleet.path}/cmdb.yml"
+    assert f"To go on: tidegate deploy {typed}\n" in held.stdout
+    assert f"To undo it: tidegate backout {typed}\n" in held.stdout
+    unsaid = tidegate(fleet, "report")
+    assert unsaid.returncode == 2
+    assert "--report is missing; add --report ..., directory for the report" in unsaid.stdout
     assert set(fleet.served().values()) == {None}
     stands = tidegate(fleet, "status", "CHG0001")
     assert stands.returncode == 1

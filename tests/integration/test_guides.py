@@ -430,7 +430,7 @@ def course_is_written(instance: servicenow.Instance) -> None:
         assert (change["state"], change["close_code"]) == ("0", "successful")
         assert change["work_start"]
         assert change["work_end"]
-        assert "notice 1.0" in change["close_notes"]
+        assert "doorsign 1.0" in change["close_notes"]
         assert [step["state"] for step in instance.course if "state" in step] == ["-1", "0"]
         assert "gate" in instance.said("CHG0040001")
 

@@ -152,13 +152,11 @@ def plain(project: Path, *options: str, **other: str) -> str:
     return done.stdout
 
 
-def on_a_terminal(project: Path, **other: str) -> str:
-    """The bytes that a terminal of 100 columns gets."""
+def on_a_terminal(project: Path, columns: int = 100, **other: str) -> str:
+    """The bytes that a terminal of so many columns gets."""
     leader, follower = pty.openpty()
-    process = subprocess.Popen(
-        command(project), env=environment(project, TERM="xterm-256color", COLUMNS="100", **other), stdin=follower, stdout=follower,
-        stderr=follower, close_fds=True,
-    )  # fmt: skip
+    terminal = environment(project, **{"TERM": "xterm-256color", "COLUMNS": str(columns), **other})
+    process = subprocess.Popen(command(project), env=terminal, stdin=follower, stdout=follower, stderr=follower, close_fds=True)
     os.close(follower)
     heard = b""
     while True:
@@ -247,3 +245,35 @@ def test_a_terminal_that_wants_plain_text_gets_plain_lines(project: Path, name: 
     heard = on_a_terminal(project, **{name: "1"})
     assert "━" not in heard
     assert "wave 1/2  2 hosts  2 active  0 failed" in heard
+
+
+def story(text: str) -> tuple[list[tuple[str, dict[str, int], str]], list[str]]:
+    """What somebody reads: each step with how many hosts are in which state and its gate, and what is said of hosts."""
+    steps, told = [], []
+    for line in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).replace("\r", "\n").splitlines():
+        if found := re.fullmatch(r"20\S+Z (stage|wave \d+) ?(?:of \d+)?: (.*), gate: (.*), [\d.]+ s", line):  # a log names the hosts
+            groups = [part.split() for part in found[2].split(", ")]
+            steps.append((found[1], {words[-1]: len(words) - 1 for words in groups}, found[3]))
+        elif found := re.fullmatch(r"(stage|wave \d+)(?:/\d+)?  \d+ hosts?  (.*)  [\d.]+ s  gate: (.*)", line):  # a terminal counts them
+            counted = {state: int(number) for number, state in re.findall(r"(\d+) (\w+)", found[2])}
+            steps.append((found[1], {state: number for state, number in counted.items() if number}, found[3]))
+        elif re.match(r"  (web\d (failed|lost): |  )\S?", line) and "━" not in line:
+            told.append(line)
+        elif line.startswith("PLAY [Something of the user]"):
+            break
+    return steps, sorted(told)
+
+
+def test_a_log_a_plain_terminal_and_one_of_80_columns_tell_the_same_story(project: Path) -> None:
+    log = story(plain(project))
+    assert [step for step, _hosts, _gate in log[0]] == ["stage", "wave 1", "wave 2"]
+    assert log[0][2][1:] == ({"active": 1, "failed": 2, "lost": 1}, "back out (2 of 4 hosts failed)")
+    assert len(log[1]) == 6
+    for other in ({"NO_COLOR": "1"}, {"CI": "1"}, {"TERM": "dumb"}):
+        assert story(on_a_terminal(project, 80, **other)) == log, other
+    heard = on_a_terminal(project, 80)
+    assert story(heard) == log
+    drawn = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line) for line in re.split(r"[\r\n]|\x1b\[2K", heard) if "━" in line]
+    assert drawn
+    assert max(map(len, drawn)) <= 80, "a bar that is wider than the terminal scrolls, and can't be wiped"
+    assert all(re.search(r"\d/\d hosts? +\d failed +[\d.]+ s", line) for line in drawn), "and one that is cut says less"

@@ -309,7 +309,7 @@ _HARMLESS = frozenset(
         *("activity.listed", "activity.noted", "documents.Document", "documents.Place", "documents.check_endpoint"),
         *("documents.check_placeholders", "documents.parse_time", "files.copy_hashing", "keys.load_public", "libs.require"),
         *("module_utils.redaction.NOTHING", "module_utils.redaction.Redactor", "module_utils.release_home.DIGEST"),
-        *("module_utils.release_home.VERSION", "settings.has_login"),
+        *("module_utils.release_home.VERSION", "settings.flag", "settings.has_login"),
     }
 )
 _COLLECTION = "ansible_collections.tidegate.release.plugins"

@@ -273,3 +273,8 @@ def test_what_the_page_of_a_role_imports_is_there(path: Path) -> None:
 def test_guides_are_followed_alike_but_for_those_with_a_test_of_their_own() -> None:
     assert {path.stem for path in GUIDES.glob("*.md")} == {*followed_alike(), *OWN_TESTS}
     assert all((ROOT / test).is_file() for test in OWN_TESTS.values())
+
+
+def test_the_first_page_leads_to_every_guide() -> None:
+    first = (ROOT / "README.md").read_text()
+    assert [path.name for path in sorted(GUIDES.glob("*.md")) if f"](docs/guides/{path.name})" not in first] == []

@@ -30,7 +30,7 @@ from ...module_utils.redaction import Redactor
 from ..cmdb.sqlite import leave_open
 from ..errors import FindingsError, TidegateError, shortened
 from ..libs import require
-from ..settings import is_secret, library_needs, missing, optional_setting
+from ..settings import how_to_give, is_secret, library_needs, missing, optional_setting, user_name
 from .documentation import SECRET, argument_spec, fallbacks, meaning
 from .invocation import refuse_cut_texts
 from .options import HIDDEN, evaluated, resolve
@@ -308,8 +308,8 @@ class TidegateAction(ActionBase):
             if value is not None and not isinstance(value, str) and option.get("type") in ("str", "path"):
                 faults.append(f"{called} {_no_text(value)}")
             elif value in (None, "") and option.get("required"):
-                remedy = f"; add -e {called}=..., {meaning(self.module, name)}" if name in variables else ""
-                faults.append(f"{called} is missing{remedy}")
+                remedy = f"; add {how_to_give(called)}..., {meaning(self.module, name)}" if name in variables else ""
+                faults.append(f"{user_name(called) if name in variables else called} is missing{remedy}")
             elif value is not None and (fault := _fault(name, option, value)):
                 faults.append(f"{called} {fault}")
             elif value is not None:

@@ -9,6 +9,7 @@ ansible-core itself skips in silence what a tag, a task to start at or a limit l
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import sys
@@ -30,7 +31,7 @@ from ansible.utils.vars import load_extra_vars
 from ..activity import listed
 from ..errors import TidegateError, shortened
 from ..rollout.data_change import VARIABLE
-from ..settings import has_login
+from ..settings import NEXT, has_login, of_command
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -207,12 +208,13 @@ def next_commands(undo: bool, statements: Mapping[str, str] | None = None) -> tu
     def command(verb: str) -> str:
         return shlex.join(["ansible-playbook", *(verb if verb and argument == name else argument for argument in arguments)])
 
+    forward, back = json.loads(os.environ[NEXT]) if of_command() and os.environ.get(NEXT) else ("", "")
     said = f"-e tidegate_reason={_HIDDEN}"
     if statements:
-        return tuple(f"{when}: {command(name)} -e {VARIABLE}={what} {said}" for when, what in statements.items())
+        return tuple(f"{when}: {forward or command(name)} -e {VARIABLE}={what} {said}" for when, what in statements.items())
     stages = name.rpartition(".")[2] == "stage" or name.endswith("stage.yml")
-    lines = [f"To go on:   {command('tidegate.release.deploy' if stages else '')}"]
-    return (*lines, f"To undo it: {command('tidegate.release.backout')}") if undo and name else tuple(lines)
+    lines = [f"To go on:   {forward or command('tidegate.release.deploy' if stages else '')}"]
+    return (*lines, f"To undo it: {back or command('tidegate.release.backout')}") if undo and name else tuple(lines)
 
 
 def _without_secrets(argument: str) -> str:

@@ -8,20 +8,20 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from ..settings import flag, has_login
 
 _PREFIX = "tidegate_"
 _MARKUP = re.compile(r"\b[A-Z]\(([^()]*)\)")
 _VARIABLE = re.compile(r"\btidegate_\w+")
 # What may be given without its option's name, by verb: the first of them that the verb has.
 _OPERANDS = ("tidegate_release", "tidegate_rfc")
+_EXTRA = ("-e", "--extra-vars")
+HIDDEN = "…"  # in place of what may be a secret
 _TYPES = {"int": int, "float": float}
-
-
-def flag(variable: str) -> str:
-    """The option that stands for a variable of the playbooks: ``--take-over`` for ``tidegate_take_over``."""
-    return "--" + variable.removeprefix(_PREFIX).replace("_", "-")
 
 
 def operand(verb: str, options: Mapping[str, Mapping[str, Any]]) -> str | None:
@@ -67,6 +67,27 @@ def variables(given: argparse.Namespace) -> dict[str, Any]:
     found = {name.removeprefix("option "): value for name, value in vars(given).items() if name.startswith("option ")}
     found |= {name: getattr(given, name) for name in _OPERANDS if getattr(given, name, None) is not None}
     return {name: value for name, value in found.items() if value is not None}
+
+
+def typed(name: str, told: Mapping[str, Any], options: Mapping[str, Mapping[str, Any]], more: Sequence[str]) -> str:
+    """What to type for the verb ``name``, for a shell, with what it was ``told`` by variable, as far as it has ``options`` for that.
+
+    ``more``: arguments behind those. What may be a secret, an address with a login or extra variables, is not shown.
+    """
+    plain = operand(name, options)
+    words = ["tidegate", name, *([str(told[plain])] if plain is not None and plain in told else [])]
+    for variable, value in told.items():
+        if variable == plain or variable not in options:
+            continue
+        if isinstance(value, bool):
+            words.append(flag(variable) if value else f"--no-{flag(variable).removeprefix('--')}")
+            continue
+        for one in value if isinstance(value, list) else [value]:
+            words += [flag(variable), json.dumps(one) if isinstance(one, dict) else str(one)]
+    for before, word in zip(["", *more], more, strict=False):
+        joined = word.startswith(("--extra-vars=", "-e")) and word not in _EXTRA
+        words.append(HIDDEN if joined or (before in _EXTRA and not word.startswith("@")) else word)
+    return shlex.join([HIDDEN if has_login(word) or "?" in word else word for word in words]).replace(f"'{HIDDEN}'", HIDDEN)
 
 
 def meaning(option: Mapping[str, Any]) -> str:

@@ -11,15 +11,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..actions.verb_options import read_verb
 from ..errors import TidegateError
-from ..settings import configured_homes
+from ..settings import NEXT, configured_homes
 from . import ansible_settings, completion, verbs
-from .arguments import add_options, long_options, split_rest, variables
+from .arguments import add_options, long_options, split_rest, typed, variables
 
 _LOOKS = {
     "check": "Says what is wrong with releases, RFCs, a policy and the CMDB, and changes nothing",
@@ -28,8 +31,10 @@ _LOOKS = {
     "hold": "Asks that no further wave of an RFC's deployment begins",
     "status": "Tells where deployments are, and what waits for a person",
 }
+_UNDONE = frozenset({"backout", "deploy", "stage"})  # verbs at whose end stands how to go on, and how to undo it
 _WITH_VERDICT = frozenset({"audit"})  # verbs whose exit status says more than ansible-playbook's
 _INIT = "Writes the files of a first release into a directory, and says which commands make it live"
+_NARROW = 60  # columns for which the list of verbs is made at least
 # Other names for a verb, with what it is then told.
 _ALIASES = {"resume": "deploy", "try": "verify"}
 _SAID = {
@@ -109,8 +114,16 @@ def _play(name: str, own: list[str], rest: list[str]) -> int:
     if name == "try":
         told.setdefault("tidegate_release", ".")
     settings = ansible_settings.missing_settings(os.environ, ansible_settings.configured_options(os.environ, Path.cwd()))
+    if verb in _UNDONE:
+        settings |= {NEXT: json.dumps(_next(name, verb, told, [*ansible_arguments(asked), *(["--", *rest] if rest else [])]))}
     arguments = [*ansible_arguments(asked), *(["-e", json.dumps(told)] if told else []), *rest]
     return verbs.play_for_verdict(verb, arguments, settings) if verb in _WITH_VERDICT else verbs.play(verb, arguments, settings)
+
+
+def _next(name: str, verb: str, told: Mapping[str, Any], more: Sequence[str]) -> tuple[str, str]:
+    """How to go on with what ``verb``, called by ``name``, is about, and how to undo it."""
+    on = "deploy" if verb == "stage" else name
+    return tuple(typed(one, told, read_verb(_ALIASES.get(one, one)).options, more) for one in (on, "backout"))  # type: ignore[return-value]
 
 
 def add_ansible(parser: argparse.ArgumentParser) -> None:
@@ -139,9 +152,16 @@ def overview(names: Sequence[str]) -> str:
     said = _LOOKS | _SAID | {"completion": "Prints the completion for a shell", "init": _INIT}
     said |= {name: verbs.sentence(name) for name in names}
     width = max(map(len, said))
-    lines = [f"  {name:{width}}  {text.split('. ')[0].rstrip('.')}" for name, text in sorted(said.items())]
+    columns = max(_NARROW, shutil.get_terminal_size().columns)
+    lines = [
+        textwrap.fill(
+            text.split(". ")[0].rstrip("."), columns - 1, initial_indent=f"  {name:{width}}  ", subsequent_indent=" " * (width + 4)
+        )
+        for name, text in sorted(said.items())
+    ]
     usage = "usage: tidegate VERB [OPTIONS] [-- OPTIONS OF ANSIBLE-PLAYBOOK]"
-    return "\n".join([usage, "", *lines, "", "tidegate VERB --help lists the options of one."])
+    begin = "To begin: tidegate init, in an empty directory. It says what comes next."
+    return "\n".join([usage, "", begin, "", *lines, "", "tidegate VERB --help lists the options of one."])
 
 
 def _options_of_looks() -> dict[str, list[str]]:

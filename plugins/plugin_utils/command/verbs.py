@@ -21,6 +21,7 @@ from typing import NoReturn
 from ..actions import verdict
 from ..actions.verb_options import read_verb
 from ..report.audited import EXIT_STATUS, Severity
+from ..settings import ONLY_WORDS
 from .arguments import add_options, long_options
 
 _COLLECTION = Path(__file__).parents[3]
@@ -49,7 +50,7 @@ def play(verb: str, arguments: Sequence[str], settings: Mapping[str, str]) -> No
     What is sent to the command is sent to that, and its exit status is the command's.
     """
     sys.stdout.flush()
-    command, environment = _command(verb, arguments), {**os.environ, **settings, "TIDEGATE_ONLY_WORDS": "true"}
+    command, environment = _command(verb, arguments), {**os.environ, **settings, ONLY_WORDS: "true"}
     os.execve(sys.executable, command, environment)  # noqa: S606 - no shell is wanted
 
 
@@ -61,7 +62,7 @@ def play_for_verdict(verb: str, arguments: Sequence[str], settings: Mapping[str,
     """
     sys.stdout.flush()
     with tempfile.NamedTemporaryFile(prefix="tidegate-", encoding="utf-8", mode="r") as file:
-        more = {"TIDEGATE_ONLY_WORDS": "true", verdict.VARIABLE: file.name}
+        more = {ONLY_WORDS: "true", verdict.VARIABLE: file.name}
         with _passing_on() as running, subprocess.Popen(_command(verb, arguments), env={**os.environ, **settings, **more}) as process:
             running(process)
             status = process.wait()

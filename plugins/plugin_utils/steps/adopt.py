@@ -29,6 +29,7 @@ from ..licence.entitlements import entitlements, taken_seats
 from ..licence.seats import unlicensed
 from ..report.progress import share
 from ..rollout.host_answer import printable
+from ..settings import how_to_give
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -72,7 +73,9 @@ def release_to_adopt(directory: Path, path: str | None) -> Manifest:
         kind = "firmware" if manifest.firmware else "hardware"
         raise TidegateError(f"{manifest.name} is {kind}, which is in no directory of a host; deploy finds out what each device has")
     if manifest.has_tree and not path:
-        raise TidegateError(f"where {manifest.name} is on hosts is not said; add -e tidegate_path=..., the directory that it runs from now")
+        raise TidegateError(
+            f"where {manifest.name} is on hosts is not said; add {how_to_give('tidegate_path')}..., the directory that it runs from now"
+        )
     return manifest
 
 

@@ -194,6 +194,15 @@ def test_what_is_missing_is_named_by_its_variable_in_a_role_and_by_itself_in_a_t
     assert run({}, written={})["msg"] == "path of tidegate.release.archive is missing"
 
 
+def test_who_uses_the_command_is_told_of_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Chatty, "homes", ("dsl",))
+    monkeypatch.delenv("TIDEGATE_DSL", raising=False)
+    monkeypatch.setenv("TIDEGATE_ONLY_WORDS", "true")
+    first, second = run({}, path=HOME, written={})["msg"].splitlines()
+    assert first == "--release is missing; add --release ..., the release's directory, the one that has its release.yml"
+    assert "set --dsl or the environment variable TIDEGATE_DSL" in second
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -191,9 +191,12 @@ def _all_text(value: Any) -> list[str]:
 @example({**PLAIN, "compose": {"made": "nested.items"}}, [{"nested": {"items": "a"}}])
 @example({**PLAIN, "groups": {"g1": "'a' == 'a'"}, "keyed_groups": [{"key": "group_names"}]}, [{}])
 @example({**PLAIN, "keyed_groups": [{"key": "odd"}]}, [{"odd": 1}])
+@example({**PLAIN, "keyed_groups": [{"key": "inventory_hostname"}]}, [{}])
 def test_hosts_groups_and_variables_are_those_that_ansible_makes(config: dict[str, Any], attributes: list[dict[str, Any]]) -> None:
     cis = _cis(attributes)
     (state, said) = _ours(config, cis)
+    if "would be a host and a group" in said:  # which Ansible only warns of
+        said = ""
     assert (state, said) == _ansible(config, cis)
     if isinstance(state, tuple):
         assert not any(map(is_trusted_as_template, _all_text(state[1])))

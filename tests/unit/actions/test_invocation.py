@@ -344,6 +344,15 @@ def test_what_to_type_next_is_what_was_typed_without_a_secret(
     assert "hunter2" not in "".join(invocation.next_commands(undo=True))
 
 
+def test_who_uses_the_command_is_told_what_to_type_in_its_words(called: Called, monkeypatch: pytest.MonkeyPatch) -> None:
+    called(args=("tidegate.release.deploy",))
+    monkeypatch.setattr(invocation.sys, "argv", ["ansible-playbook", "tidegate.release.deploy"])
+    monkeypatch.setenv("TIDEGATE_NEXT", '["tidegate deploy rfc.yml", "tidegate backout rfc.yml"]')
+    assert "ansible-playbook" in invocation.next_commands(undo=True)[0], "a playbook that a hook of a run starts is none of the command"
+    monkeypatch.setenv("TIDEGATE_ONLY_WORDS", "true")
+    assert invocation.next_commands(undo=True) == ("To go on:   tidegate deploy rfc.yml", "To undo it: tidegate backout rfc.yml")
+
+
 def test_what_has_to_be_said_of_data_first_is_typed_behind_what_was_typed(called: Called, monkeypatch: pytest.MonkeyPatch) -> None:
     called(args=("tidegate.release.deploy",), extra_vars=["tidegate_data=as_before:1"])
     monkeypatch.setattr(invocation.sys, "argv", ["ansible-playbook", "tidegate.release.deploy", "-e", "tidegate_data=as_before:1"])

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.verb_options import read_verbs
 from ansible_collections.tidegate.release.plugins.plugin_utils.command.arguments import (
     add_options,
-    flag,
     long_options,
     mapping,
     operand,
     split_rest,
+    typed,
     variables,
 )
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import flag
 
 VERBS = read_verbs()
 ROOT = Path(__file__).parents[3]
@@ -86,3 +88,17 @@ def test_a_mistyped_option_is_refused(capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.parametrize(("given", "own", "rest"), [(["a"], ["a"], []), (["a", "--", "-K", "--"], ["a"], ["-K", "--"]), (["--"], [], [])])
 def test_what_is_behind_two_hyphens_is_ansible_s(given: list[str], own: list[str], rest: list[str]) -> None:
     assert split_rest(given) == (own, rest)
+
+
+def test_what_was_told_is_typed_again_without_what_may_be_a_secret() -> None:
+    options: dict[str, dict[str, Any]] = {name: {} for name in ("tidegate_rfc", "tidegate_report", "tidegate_take_over", "tidegate_cmdb")}
+    told = {
+        "tidegate_rfc": "my rfc.yml",
+        "tidegate_take_over": False,
+        "tidegate_cmdb": "postgresql://c:hunter2@db/c",
+        "tidegate_other": "x",
+    }
+    more = ["-i", "cmdb.yml", "-e", "pin=hunter2", "-e", "@vault.yml", "--", "--extra-vars=pin=hunter2", "-epin=hunter2", "-e", "p=hunter2"]
+    said = typed("deploy", told, options, more)
+    assert said == "tidegate deploy 'my rfc.yml' --no-take-over --cmdb … -i cmdb.yml -e … -e @vault.yml -- … … -e …"
+    assert "hunter2" not in said

@@ -34,6 +34,18 @@ def test_every_verb_and_look_is_listed_with_what_it_does(capsys: pytest.CaptureF
         assert re.search(rf"(?m)^  {name} +[A-Z]", said), name
 
 
+@pytest.mark.parametrize("columns", [80, 132])
+def test_the_list_of_verbs_fits_the_terminal_and_says_where_to_begin(
+    columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert main([]) == 0
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) < columns
+    assert "tidegate init" in said.split("\n  ")[0]
+    assert re.search(r"(?m)^  plan +Shows which host would be in which wave", said)
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [
