@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ansible.errors import AnsibleError
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.interrupt import interrupted
@@ -18,6 +19,11 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.errors import Tid
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Deployment
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.firmware_journal import FirmwareJournal, SharedFirmwareJournal
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import HostState
+
+if TYPE_CHECKING:
+    from ansible_collections.tidegate.release.plugins.plugin_utils.actions.firmware import FirmwareHost
+    from ansible_collections.tidegate.release.plugins.plugin_utils.firmware.device import Device
 
 _AT_ONCE = 64
 _ACCESS = ("redfish_user", "redfish_password")
@@ -28,17 +34,26 @@ class ActionModule(SwitchAction):
 
     module = "devices"
     per_host = False
+    _device: FirmwareHost | None = None
+    _way: Device | None = None
+    _opened: contextlib.ExitStack
 
-    def visit(self, _journal: Journal, deployment: Deployment) -> dict[str, Any]:
+    def visit(self, journal: Journal, deployment: Deployment) -> dict[str, Any]:
         self.step, hosts = self.options["step"], [str(host) for host in self._task_vars["ansible_play_batch"]]
+        at_once = self.step == "activate" and not deployment.rollout.stable
         ways = {str(ci["name"]): ci["attributes"].get("redfish") for ci in self._cmdb.cis(hosts)}
         others = [host for host in hosts if not ways.get(host)]
         if not deployment.rollout.firmware or others:
             what = f"{others[0]} has no attribute redfish" if others else f"{deployment.label} is no release of firmware"
             raise TidegateError(f"{what}; use tidegate.release.{self.step} for these hosts")
+        if self.step == "confirm":
+            up = {target.host for target in journal.targets(self._run.deployment) if target.state == HostState.STARTED}
+            hosts = [host for host in hosts if host in up]
+        if not hosts:
+            return {"changed": False, "hosts": {}, "settled": True}
         access, self._shared = self._access(hosts), SharedFirmwareJournal(self._cmdb)
         with ThreadPoolExecutor(min(len(hosts), _AT_ONCE), "device") as pool:
-            results = dict(zip(hosts, pool.map(lambda host: self._visit(deployment, host, access[host]), hosts), strict=True))
+            results = dict(zip(hosts, pool.map(lambda host: self._visit(deployment, host, access[host], at_once), hosts), strict=True))
         visited = {host: result for host, result in results.items() if not result.get("skipped")}
         bad = [f"{host}: {result['msg']}" for host, result in visited.items() if result.get("failed")]
         stopped = next((str(result["msg"]) for result in results.values() if result.get("skip_reason")), "")
@@ -46,6 +61,7 @@ class ActionModule(SwitchAction):
             "changed": any(result.get("changed") for result in visited.values()),
             "hosts": {host: {"state": result["state"], "detail": result["progress"]["detail"]} for host, result in visited.items()},
         }
+        found["settled"] = not stopped and all(one["state"] != HostState.STARTED for one in found["hosts"].values())
         if bad:  # which the gate decides about; a task that failed would fail for those that got there too
             first = f"{len(bad)} of {len(hosts)} machines did not get there"
             found |= {"msg": "\n".join((first, *bad)), "progress": {"state": "failed", "detail": first, "more": bad}}
@@ -58,14 +74,32 @@ class ActionModule(SwitchAction):
         """See :class:`HostAction`: one for all of them."""
         return self._shared
 
-    def _visit(self, deployment: Deployment, host: str, access: Mapping[str, str]) -> dict[str, Any]:
+    def firmware(self, journal: FirmwareJournal, deployment: Deployment) -> FirmwareHost:
+        """See :class:`HostAction`: the same for both steps of a visit."""
+        if self._device is None:
+            self._device = super().firmware(journal, deployment)
+        return self._device
+
+    def open_device(self, recorded: Mapping[str, str]) -> contextlib.AbstractContextManager[Device]:
+        """See :class:`HostAction`: its session is the same for both steps of a visit, too."""
+        if self._way is None:
+            self._way = self._opened.enter_context(super().open_device(recorded))
+        return contextlib.nullcontext(self._way)
+
+    def _visit(self, deployment: Deployment, host: str, access: Mapping[str, str], at_once: bool) -> dict[str, Any]:
+        """Do the step with one machine; ``at_once``: look again as soon as it is up, for it need not stay well for any time."""
         stop = interrupted()
         if stop:  # since the wave was begun: those beyond the first 64 wait for these
             return self.not_begun(stop)
         one = copy.copy(self)
         one._host, one.options = host, {**self.options, **access}
         try:
-            return one._switch_device(self._shared, deployment)
+            with contextlib.ExitStack() as one._opened:
+                result = one._switch_device(self._shared, deployment)
+                if at_once and result.get("state") == HostState.STARTED:
+                    one.step = "confirm"
+                    result = {**one._switch_device(self._shared, deployment), "changed": True}
+                return result
         except TidegateError as error:  # nothing more is done there, and the journal has how far it got
             detail = str(error)
             return {"failed": True, "msg": detail, "state": str(self._shared.target(self._run, host).state), "progress": {"detail": detail}}

@@ -26,7 +26,9 @@ extends_documentation_fragment:
   - tidegate.release.homes.local
 options:
   step:
-    description: V(activate) gives them their firmware, V(confirm) looks again what they run.
+    description:
+      - V(activate) gives them their firmware, V(confirm) looks again what they run.
+      - Where the deployment has no time for which a release has to stay healthy, V(activate) looks again by itself.
     type: str
     required: true
     choices: [activate, confirm]
@@ -56,6 +58,11 @@ hosts:
     srv1:
       state: started
       detail: ""
+
+settled:
+  description: Whether none of them has to be looked at again.
+  type: bool
+  returned: when somebody was visited
 
 msg:
   description: Which machines did not get there, a line for each, or why nothing was begun.
