@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Mapping
+import functools
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -15,22 +16,26 @@ from ansible.errors import AnsibleError
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.interrupt import interrupted
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.output import announce
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.switch import SwitchAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.workers import do_shares, processors, shares
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Deployment
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.firmware_journal import FirmwareJournal, SharedFirmwareJournal
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import HostState
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import required_setting
 
 if TYPE_CHECKING:
     from ansible_collections.tidegate.release.plugins.plugin_utils.actions.firmware import FirmwareHost
     from ansible_collections.tidegate.release.plugins.plugin_utils.firmware.device import Device
 
 _AT_ONCE = 64
+_AGAIN = "run the same command again"
 _ACCESS = ("redfish_user", "redfish_password")
 
 
 class ActionModule(SwitchAction):
-    """Do a step with the devices of all hosts of a wave, each in a thread of this one worker, since it mostly waits."""
+    """Do a step with the devices of all hosts of a wave, each in a thread of a few processes, since it mostly waits."""
 
     module = "devices"
     per_host = False
@@ -51,9 +56,25 @@ class ActionModule(SwitchAction):
             hosts = [host for host in hosts if host in up]
         if not hosts:
             return {"changed": False, "hosts": {}, "settled": True}
-        access, self._shared = self._access(hosts), SharedFirmwareJournal(self._cmdb)
-        with ThreadPoolExecutor(min(len(hosts), _AT_ONCE), "device") as pool:
-            results = dict(zip(hosts, pool.map(lambda host: self._visit(deployment, host, access[host], at_once), hosts), strict=True))
+        access, parts = self._access(hosts), shares(hosts, processors())
+        at_a_time = max(1, _AT_ONCE // len(parts))
+
+        def visit_all(part: Sequence[str]) -> dict[str, Any]:
+            self._shared = SharedFirmwareJournal(self._cmdb)
+            with ThreadPoolExecutor(min(len(part), at_a_time), "device") as pool:
+                visits = pool.map(lambda host: self._visit(deployment, host, access[host], at_once), part)
+                return dict(zip(part, visits, strict=True))
+
+        def apart(part: Sequence[str]) -> dict[str, Any]:
+            try:
+                with Cmdb.open(required_setting(self.options, "cmdb")) as self._cmdb:  # whose connections are this process's own
+                    return visit_all(part)
+            except TidegateError as error:
+                return dict.fromkeys(part, str(error))
+
+        done = do_shares(parts, visit_all, apart)
+        ended = "the process that went to its BMC was ended; run the same command again"
+        results = {host: self._finished(host, done.get(host, ended)) for host in hosts}
         visited = {host: result for host, result in results.items() if not result.get("skipped")}
         bad = [f"{host}: {result['msg']}" for host, result in visited.items() if result.get("failed")]
         stopped = next((str(result["msg"]) for result in results.values() if result.get("skip_reason")), "")
@@ -101,25 +122,32 @@ class ActionModule(SwitchAction):
                     result = {**one._switch_device(self._shared, deployment), "changed": True}
                 return result
         except TidegateError as error:  # nothing more is done there, and the journal has how far it got
-            detail = str(error)
-            return {"failed": True, "msg": detail, "state": str(self._shared.target(self._run, host).state), "progress": {"detail": detail}}
+            return self._unfinished(host, str(error))
+
+    def _finished(self, host: str, found: dict[str, Any] | str) -> dict[str, Any]:
+        """What became of a machine, or why nobody says that."""
+        return self._unfinished(host, found) if isinstance(found, str) else found
+
+    def _unfinished(self, host: str, why: str) -> dict[str, Any]:
+        """The result of a machine that the journal has as it was at its last step."""
+        return {"failed": True, "msg": why, "state": str(self._shared.target(self._run, host).state), "progress": {"detail": why}}
 
     def _access(self, hosts: list[str]) -> dict[str, dict[str, str]]:
         """Who we are to the BMC of each host: by its own variables, unless that is said for all of them, by the task or the play."""
-        everybody, mine = self._task_vars["hostvars"], str(self._task_vars["inventory_hostname"])
+        mine = str(self._task_vars["inventory_hostname"])
+        everybody = functools.cache(self._task_vars["hostvars"].__getitem__)  # which Ansible puts together each time
         found: dict[str, dict[str, str]] = {host: {} for host in hosts}
         for name in _ACCESS:
             variable = f"tidegate_{name}"
-            for_all = name in self._task.args or self._own(everybody, mine, variable) != self.options.get(name)
+            for_all = name in self._task.args or self._own(everybody(mine), mine, variable) != self.options.get(name)
             for host in hosts:
-                said = self.options.get(name) if for_all else self._own(everybody, host, variable)
+                said = self.options.get(name) if for_all else self._own(everybody(host), host, variable)
                 found[host][name] = str(said or "")
         return found
 
     @staticmethod
-    def _own(everybody: Any, host: str, variable: str) -> Any:
+    def _own(own: Mapping[str, Any], host: str, variable: str) -> Any:
         try:
-            own = everybody[host]
             return own[variable] if variable in own else None  # noqa: SIM401 - get() of Ansible's has no default
         except AnsibleError:
             raise TidegateError(f"{variable} of {host} can't be evaluated; correct it, or take it away") from None

@@ -142,6 +142,24 @@ def test_what_goes_wrong_with_one_is_said_and_the_others_go_on(wave: Wave) -> No
     assert {host: one["state"] for host, one in found["hosts"].items()} == {"srv1": "activating", "srv2": "stuck", "srv3": "started"}
 
 
+def test_machines_of_a_process_that_was_ended_are_as_the_journal_has_them(wave: Wave, monkeypatch: pytest.MonkeyPatch) -> None:
+    def do_shares(parts: list[list[str]], work: Callable[[list[str]], dict[str, Any]], apart: Callable[[list[str]], Any]) -> dict[str, Any]:
+        assert "cmdb" in apart(["srv2"])["srv2"]  # it has a CMDB of its own, and says why not
+        return {**work(parts[0]), "srv2": "there is no such CMDB"}
+
+    monkeypatch.setattr(devices, "shares", lambda _hosts, _processors: [["srv1"], ["srv2"], ["srv3"]])
+    monkeypatch.setattr(devices, "do_shares", do_shares)
+    found = wave.run(OWN)
+    assert found["msg"].splitlines() == [
+        "2 of 3 machines did not get there",
+        "srv2: there is no such CMDB",
+        "srv3: the process that went to its BMC was ended; run the same command again",
+    ]
+    assert {host: one["state"] for host, one in found["hosts"].items()} == dict(
+        zip(HOSTS, ("started", "activating", "activating"), strict=True)
+    )
+
+
 def test_nobody_is_begun_with_when_somebody_has_interrupted_the_run(wave: Wave) -> None:
     wave.stop = "interrupted by SIGINT"
     assert wave.run(OWN) == {"changed": False, "hosts": {}, "settled": False, "msg": "it was not begun: interrupted by SIGINT"}
