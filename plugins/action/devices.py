@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -139,15 +139,16 @@ class ActionModule(SwitchAction):
         found: dict[str, dict[str, str]] = {host: {} for host in hosts}
         for name in _ACCESS:
             variable = f"tidegate_{name}"
-            for_all = name in self._task.args or self._own(everybody(mine), mine, variable) != self.options.get(name)
+            for_all = name in self._task.args or self._own(everybody, mine, variable) != self.options.get(name)
             for host in hosts:
-                said = self.options.get(name) if for_all else self._own(everybody(host), host, variable)
+                said = self.options.get(name) if for_all else self._own(everybody, host, variable)
                 found[host][name] = str(said or "")
         return found
 
     @staticmethod
-    def _own(own: Mapping[str, Any], host: str, variable: str) -> Any:
+    def _own(everybody: Callable[[str], Any], host: str, variable: str) -> Any:
         try:
+            own = everybody(host)
             return own[variable] if variable in own else None  # noqa: SIM401 - get() of Ansible's has no default
         except AnsibleError:
             raise TidegateError(f"{variable} of {host} can't be evaluated; correct it, or take it away") from None

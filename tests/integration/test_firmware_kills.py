@@ -11,6 +11,7 @@ import os
 import signal
 import sqlite3
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
@@ -81,6 +82,8 @@ def drive(rack: Rack, number: int, *steps: str) -> None:
 
 def forked(work: Callable[[], None]) -> int:
     """A process of its own that does the work."""
+    # One that is forked while a BMC of ours encrypts an answer would wait for ever for what that has locked.
+    wait_until(lambda: not [thread for thread in threading.enumerate() if "process_request_thread" in thread.name])
     child = os.fork()
     if child == 0:
         status = 1
