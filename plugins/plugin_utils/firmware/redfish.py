@@ -398,7 +398,8 @@ class Bmc:
             own = next((cause for cause in causes if isinstance(cause, DeviceError)), None)
             if own is not None:
                 raise own from None
-            if any(isinstance(cause, requests.exceptions.SSLError | urllib3.exceptions.SSLError) for cause in causes):
+            # Another error of TLS, such as a handshake that was broken off, says nothing of who is there.
+            if any(isinstance(cause, ssl.SSLCertVerificationError) or "Fingerprints did not match" in str(cause) for cause in causes):
                 raise DeviceError(
                     f"{host} has a certificate that is not trusted here; name the file of its authority in the environment variable "
                     "REQUESTS_CA_BUNDLE, or the certificate's SHA-256 in the CI's attribute redfish_fingerprint"
