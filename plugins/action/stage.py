@@ -100,6 +100,7 @@ class ActionModule(HostAction):
 
         journal, state, detail, device = self.firmware_journal(), "staged", "", None
         try:
+            journal.refuse_misnamed(self._host)
             device = self.firmware(journal, deployment)
             before = device.stage(standing(self._cmdb, self._host, deployment.release).installed, self.recorded_firmware())
         except DeviceError as error:

@@ -33,7 +33,8 @@ from typing import Any
 
 from ansible.plugins.callback import CallbackBase
 from ansible_collections.tidegate.release.plugins.module_utils.processes import find_prctl
-from ansible_collections.tidegate.release.plugins.plugin_utils.actions.role_run import ORDER, die_with
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.role_run import ORDER
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.workers import die_with
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.role_play import LOADED, STEP

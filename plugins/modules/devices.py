@@ -14,7 +14,8 @@ description:
   - Goes on with the deployment of O(rfc) that this run of ansible-playbook has planned or taken over, see M(tidegate.release.plan),
     when the release is firmware and each host of the wave has the attribute C(redfish) in the CMDB. It is one task for all of them.
   - Does with each machine what M(tidegate.release.activate) and M(tidegate.release.confirm) do, with up to 64 of them at the same time,
-    whatever C(forks) is, in one worker. Other machines are left to those.
+    whatever C(forks) is, in one worker, which shares 24 and more of them out to a process for each processor. Other machines are left to
+    those.
   - Who we are to a BMC is taken from the variables of its own host.
 author:
   - Tidegate maintainers (@tidegate)
@@ -26,7 +27,9 @@ extends_documentation_fragment:
   - tidegate.release.homes.local
 options:
   step:
-    description: V(activate) gives them their firmware, V(confirm) looks again what they run.
+    description:
+      - V(activate) gives them their firmware, V(confirm) looks again what they run.
+      - Where the deployment has no time for which a release has to stay healthy, V(activate) looks again by itself.
     type: str
     required: true
     choices: [activate, confirm]
@@ -56,6 +59,11 @@ hosts:
     srv1:
       state: started
       detail: ""
+
+settled:
+  description: Whether none of them has to be looked at again.
+  type: bool
+  returned: when somebody was visited
 
 msg:
   description: Which machines did not get there, a line for each, or why nothing was begun.

@@ -97,6 +97,8 @@ def _rows(findings: Mapping[str, Finding]) -> Iterator[tuple[str, ...]]:
         yield _row("firmware_waves", f"waves / ({machines.floor[0]})", 1.3, time=machines.seconds / machines.floor[1])
         yield _row("firmware_waves", "CPU seconds of the controller for each unit", 0.4, cpu=machines.details[CPU_OF_A_UNIT])
         yield _row("firmware_waves", "polls a second of a unit that is at work", 2.0, time=machines.details[POLLS])
+    if spares := findings.get("stock"):
+        yield _row("stock", "seconds for 500 rules and 20,000 units", 1.0, time=spares.seconds)
     if growth:
         yield _row(
             "deploy_growth", "CPU seconds of the controller for each further host and step", _STEP, cpu=growth.details[CONTROLLER_STEP]

@@ -254,13 +254,16 @@ def test_the_storage_as_its_users_see_it(tmp_path: Path, receiver: Receiver, mon
     assert "Traceback" not in refused
 
 
-def test_eight_controllers_take_exactly_what_there_is_and_nothing_below_the_threshold(cmdb: Cmdb, cmdb_url: str) -> None:
-    move(cmdb, *(new(number) for number in range(20)))
-    cmdb.put_cis([{"name": f"h{number}"} for number in range(32)], "test")
+@pytest.mark.parametrize(("each", "free"), [(4, 15), pytest.param(100, 50, marks=pytest.mark.thorough)])
+def test_eight_controllers_take_exactly_what_there_is_and_nothing_below_the_threshold(
+    cmdb: Cmdb, cmdb_url: str, each: int, free: int
+) -> None:
+    move(cmdb, *(new(number) for number in range(free + 10)))
+    cmdb.put_cis([{"name": f"h{number}"} for number in range(8 * each)], "test")
     with cmdb.begin() as connection:
-        save_rules(connection, [replace(RULE, threshold=5, target=9)], "ann", NOW, True)
+        save_rules(connection, [replace(RULE, threshold=10, target=19)], "ann", NOW, True)
     journal, package = Journal(cmdb), {"name": "fw", "version": "1", "digest": "sha256:1"}
-    runs = [journal.begin(f"CHG{number}", package, [[f"h{number}"]], Rollout(), ME, NOW).deployment for number in range(32)]
+    runs = [journal.begin(f"CHG{number}", package, [[f"h{number}"]], Rollout(), ME, NOW).deployment for number in range(8 * each)]
     need = [Exposed("h0", "PSU")]
 
     def take(number: int) -> int:
@@ -272,14 +275,14 @@ def test_eight_controllers_take_exactly_what_there_is_and_nothing_below_the_thre
         return taken
 
     with ThreadPoolExecutor(8) as pool:
-        assert sum(pool.map(take, range(8))) == 15
+        assert sum(pool.map(take, range(8))) == free
     with cmdb.begin() as connection:
-        assert [(one.usable, one.reserved) for one in stock(connection, list_rules(connection), 90, NOW)] == [(5, 15)]
+        assert [(one.usable, one.reserved) for one in stock(connection, list_rules(connection), 90, NOW)] == [(10, free)]
         for run in runs:
             release_spares(connection, run, "ann", NOW)
-        assert [(one.usable, one.reserved) for one in stock(connection, list_rules(connection), 90, NOW)] == [(20, 0)]
-    with pytest.raises(ConflictError, match="spares: 16 of PSU are needed and 15 are usable"), cmdb.begin() as connection:
-        reserve_spares(connection, runs[0], need * 16, SpareRules(), "normal", "ann", NOW)
+        assert [(one.usable, one.reserved) for one in stock(connection, list_rules(connection), 90, NOW)] == [(free + 10, 0)]
+    with pytest.raises(ConflictError, match=f"spares: {free + 1} of PSU are needed and {free} are usable"), cmdb.begin() as connection:
+        reserve_spares(connection, runs[0], need * (free + 1), SpareRules(), "normal", "ann", NOW)
 
 
 def test_a_unit_counts_when_it_was_read_lately_to_be_at_its_models_level(cmdb: Cmdb) -> None:

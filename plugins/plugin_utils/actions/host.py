@@ -42,6 +42,7 @@ from .variables import host_settings
 if TYPE_CHECKING:
     from ..dsl.hardware import PartChange
     from ..dsl.shipment import Shipment
+    from ..firmware.device import Device
     from ..rollout.firmware_journal import FirmwareJournal
     from ..rollout.outside_journal import OutsideJournal
     from ..rollout.redundancy import Turn, Visit
@@ -255,18 +256,23 @@ class HostAction(TidegateAction):
         return unit.model if unit is not None else str(said)
 
     def firmware(self, journal: FirmwareJournal, deployment: Deployment) -> FirmwareHost:
-        """The host's device, by the CMDB; raises :class:`DeviceError` when that does not know it, or with which others it is redundant."""
+        """The host's device, by the CMDB; raises :class:`DeviceError` when that does not know it."""
         from ..dhs.assets import machines
-        from .device import open_device, recorded_identity
+        from .device import recorded_identity
         from .firmware import FirmwareHost
 
         constants: Any = C
-        journal.refuse_misnamed(self._host)
         with self._cmdb.read() as connection:
             attributes: Mapping[str, Any] = next((ci["attributes"] for ci in self._cmdb.cis([self._host], connection)), {})
             recorded = recorded_identity(self._host, attributes, machines(connection, [self._host]).get(self._host))
-        way = functools.partial(open_device, recorded, self.options, self)
+        way = functools.partial(self.open_device, recorded)
         return FirmwareHost(self.options, journal, deployment, self._host, recorded, way, Path(constants.DEFAULT_LOCAL_TMP))
+
+    def open_device(self, recorded: Mapping[str, str]) -> contextlib.AbstractContextManager[Device]:
+        """The way to the device that is ``recorded`` for the host; see :func:`.device.open_device`."""
+        from .device import open_device
+
+        return open_device(recorded, self.options, self)
 
     def deliver(self, deployment: Deployment, answer: Answer, **arguments: Any) -> Answer:
         """Bring the host what its ``answer`` says it lacks, with the order again, until it says something else or keeps lacking."""

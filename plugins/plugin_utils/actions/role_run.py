@@ -35,6 +35,7 @@ from ..errors import TidegateError
 from ..files import make_folder
 from ..rollout.holder import DRIVER, Holder
 from ..rollout.role_play import MARK, RECEIPTS, Receipt
+from .workers import die_with
 
 ORDER = "TIDEGATE_RECEIPTS"
 """The variable of the environment by which the callback gets its order: a JSON file with ``receipts``, ``cmdb``, ``deployment``, ``token``
@@ -42,7 +43,6 @@ and ``end``, the name of the last task. Without a deployment, it is nobody's tur
 
 _C: Any = constants  # made when they are imported, so nothing has types for them
 _CALLBACK = "tidegate.release.receipt"
-_PR_SET_PDEATHSIG = 1
 _GONE = 10.0  # seconds until what was killed has to be gone
 _LOOK = 0.1  # seconds between two looks at whether it has ended
 _VALUES = {
@@ -346,12 +346,3 @@ def handler_names(role: Path) -> list[str]:
                 if key in ("name", "listen"):
                     names += [text for text, _value in texts_of(value, budget)]
     return list(dict.fromkeys(names))
-
-
-def die_with(parent: int) -> None:
-    """Have the kernel end this process, which ``parent`` has just made, when that ends; ask :func:`find_prctl` before the fork."""
-    prctl = find_prctl()
-    if prctl is not None:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os.kill(os.getpid(), signal.SIGKILL)

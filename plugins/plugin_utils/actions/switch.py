@@ -9,7 +9,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..clock import utc_now
 from ..rollout.deployments import Deployment, Run, Target, as_remark
@@ -19,6 +19,10 @@ from ..rollout.states import UNKNOWN, HostState
 from .host import HostAction
 from .interrupt import interrupted
 from .keepalive import connect_anew
+
+if TYPE_CHECKING:
+    from ..rollout.firmware_journal import FirmwareJournal
+    from .firmware import FirmwareHost
 
 
 @dataclass(frozen=True)
@@ -96,24 +100,29 @@ class SwitchAction(HostAction):
             target = taken
             if turn.decision == "refused":
                 return self.outcome({}, self._refused(target), turn.why, target.wave)
-        state, detail = self._with_device(deployment, target)
-        step.end(journal)(self._run, self._host, state, detail, utc_now())
+        kept = self.firmware_journal()
+        device, (state, detail) = self._with_device(kept, deployment, target)
+        with kept.in_one():
+            if device is not None:
+                device.note_read()
+            step.end(kept)(self._run, self._host, state, detail, utc_now())
         return self.outcome({"changed": self.step != "confirm"}, state, detail, target.wave)
 
-    def _with_device(self, deployment: Deployment, target: Target) -> tuple[HostState, str]:
-        """Do the step with the host's device, in place of its tree."""
+    def _with_device(
+        self, journal: FirmwareJournal, deployment: Deployment, target: Target
+    ) -> tuple[FirmwareHost | None, tuple[HostState, str]]:
+        """Do the step with the host's device, in place of its tree; what was read of it is still to be noted."""
         from ..firmware.device import DeviceError  # noqa: PLC0415 - as for the library in ``host``
 
         try:
-            device = self.firmware(self.firmware_journal(), deployment)
+            device = self.firmware(journal, deployment)
             if self.step == "backout":
                 found = device.back_out(target.previous_digest)
             else:
                 found = device.activate() if self.step == "activate" else device.confirm()
-            device.note_read()
         except DeviceError as error:  # it is not known which device that is, so nothing was done to any
-            return self._refused(target), str(error)
-        return found
+            return None, (self._refused(target), str(error))
+        return device, found
 
     def _by_people(self, journal: Journal, deployment: Deployment) -> dict[str, Any]:
         """Do the step by work orders, for people, who don't exchange at the same time what is redundant."""

@@ -63,6 +63,17 @@ class FirmwareImage:
             "minutes": asdict(self.minutes),
         }
 
+    def version_above(self, model: str, archived: Iterable[FirmwareImage]) -> str:
+        """The version among those that it is for to which archived images lead from its own; empty when none does."""
+        ways = [one for one in archived if one.component == self.component and model in one.models]
+        reached, waiting = {self.version}, [self.version]
+        while waiting:
+            here = waiting.pop()
+            new = {way.version for way in ways if here in way.from_versions} - reached
+            reached |= new
+            waiting += new
+        return next((version for version in self.from_versions if version in reached), "")
+
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> FirmwareImage:
         """Read it from the shape of the schema."""
@@ -100,6 +111,22 @@ def contradictions(images: Iterable[FirmwareImage], numbers: Iterable[int]) -> I
             if image.version in versions:
                 what = f"firmware.{number}.{key} has {image.version}, which is the version of the image itself"
                 yield number, key, what, "list the versions before it"
+
+
+def ways_down(images: Iterable[FirmwareImage], archived: Collection[FirmwareImage]) -> Iterator[tuple[str, str, str]]:
+    """Which images would take a device down: component, sentence and remedy. ``archived`` are those of the other versions.
+
+    Nothing orders versions, so a way is down when archived images lead back from where it ends to where it begins. Only a back-out goes
+    down, and knows from where by ``back_to``.
+    """
+    for image in images:
+        for model in image.models:
+            above = image.version_above(model, archived)
+            if above:
+                own = f"{image.component} {image.version} for the {model} from {above}"
+                what = f"{own} is a way down: archived images lead from it to {above}"
+                remedy = f"leave {above} out of from, for only a back-out goes down, by back_to of {above}; or retire what leads there"
+                yield image.component, what, remedy
 
 
 def faults_in_payload(images: Collection[FirmwareImage], entries: Collection[FileEntry]) -> Iterator[tuple[str, str, str]]:

@@ -19,7 +19,7 @@ from ..documents import load_document
 from ..errors import DocumentError, IntegrityError, Problem, TidegateError
 from .commands import check_commands
 from .descriptors import MANIFEST, PACKAGE, TITLE, VERSION, Descriptor, canonical, describe_blob, moved, parse_json
-from .firmware import faults_in_payload
+from .firmware import FirmwareImage, faults_in_payload, ways_down
 from .manifest import INDEX_TITLE, PAYLOAD_TITLE, ROLE_INDEX_TITLE, ROLE_TITLE, Manifest, OwnAnsible, load_manifest
 from .payload import FileEntry, PayloadTar, index_json, matching, opened, parse_index, scan, visible
 from .repository import Library, Repository
@@ -106,17 +106,20 @@ class Source:
         existing = home.resolve(self.manifest.name, self.manifest.version) if home else None
         if existing not in (None, descriptor.digest):
             raise moved(f"{self.manifest.name}:{self.manifest.version}", str(existing), descriptor.digest)
+        if home is not None and existing is None:
+            self._refuse_ways_down(home)
         return self._archived(descriptor.digest, existing is None, *trees)
 
     def archive(self, home: Repository, examined: Collection[str] | None = None) -> Archived:
         """Store the package and tag it last, so that it is there whole or not at all.
 
         ``examined``: the sha256s of the contents that were looked at, which have to be all that it consists of. Raises
-        :class:`ConflictError` when this version of the release is archived already with another content, and :class:`TidegateError`
-        when the release changed since it was examined.
+        :class:`ConflictError` when this version of the release is archived already with another content, :class:`DocumentError`
+        when its firmware would take a device down, and :class:`TidegateError` when the release changed since it was examined.
         """
         if home.resolve(self.manifest.name, self.manifest.version):
             return self.preview(home)
+        self._refuse_ways_down(home)
         note(f"putting {self.manifest.name} {self.manifest.version}, {len(self.entries)} files, into the library")
         with home.writing():
             document, trees = self._assemble(home.put_blob)
@@ -128,6 +131,18 @@ class Source:
             descriptor = home.put_manifest(canonical(document))
             created = home.tag(self.manifest.name, self.manifest.version, descriptor)
         return self._archived(descriptor.digest, created, *trees)
+
+    def _refuse_ways_down(self, home: Repository) -> None:
+        """Raise :class:`DocumentError` for images that would take a device back to where it came from."""
+        if not self.manifest.firmware:
+            return
+        name, images = self.manifest.name, list[FirmwareImage]()
+        for version in home.versions(name):
+            with contextlib.suppress(TidegateError):  # what can't be read leads nowhere
+                images += load_package_manifest(home, str(home.resolve(name, version))).firmware
+        faults = [Problem(component, what, remedy) for component, what, remedy in ways_down(self.manifest.firmware, images)]
+        if faults:
+            raise DocumentError(faults)
 
     def _assemble(self, put: _Put) -> tuple[dict[str, Any], tuple[list[FileEntry], list[FileEntry]]]:
         """The package's manifest, and the file indexes of payload and role."""

@@ -122,6 +122,7 @@ class Bmc:
         self._places: dict[str, str] = {}  # addresses that stay while this is open
         self._root: Mapping[str, Any] | None = None  # which stays, too
         self._parts: list[Mapping[str, Any]] | None = None
+        self._service: Mapping[str, Any] | None = None  # the page of the update service, as long as nothing begins anew
 
     def __enter__(self) -> Bmc:
         return self
@@ -232,6 +233,7 @@ class Bmc:
     def restart(self, how: str, serial: str = "") -> None:
         """Begin anew, as ``takes_effect`` of an image says: the host, the device itself, or both without power."""
         self._seen.clear()  # an entry of the inventory that is numbered may have another number afterwards
+        self._service = None
         page = self._system(serial)
         if how == "bmc_reset":
             managers = _object(page.get("Links")).get("ManagedBy")
@@ -263,10 +265,12 @@ class Bmc:
         return found
 
     def _update_service(self) -> Mapping[str, Any]:
-        address = self._at_root("UpdateService")
-        if not address:
-            raise DeviceError(f"{self._access.host} has no update service; install it as its vendor says")
-        return self._get(address)
+        if self._service is None:
+            address = self._at_root("UpdateService")
+            if not address:
+                raise DeviceError(f"{self._access.host} has no update service; install it as its vendor says")
+            self._service = self._get(address)
+        return self._service
 
     def _system(self, serial: str) -> Mapping[str, Any]:
         if serial in self._places:
@@ -353,6 +357,7 @@ class Bmc:
 
     def _begin(self) -> None:
         """Begin a session; the library looks at the root of the service for that, which nobody has to ask again."""
+        self._service = None
         client = self._log_in()
         with contextlib.suppress(IntegrityError):  # of what is not as it should be a sentence is made when it is asked for
             self._root = read_object(client.root_resp.text.encode(), "the root") if client.root_resp.status == 200 else None
@@ -368,6 +373,7 @@ class Bmc:
             check_connectivity=False,
             https_adapter=self._adapter,
         )
+        client._session.trust_env = False  # or each request reads the whole environment for proxies, none of which it would use
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what a service does wrong in its answer to a login
             client.login(auth="session")
@@ -392,7 +398,8 @@ class Bmc:
             own = next((cause for cause in causes if isinstance(cause, DeviceError)), None)
             if own is not None:
                 raise own from None
-            if any(isinstance(cause, requests.exceptions.SSLError | urllib3.exceptions.SSLError) for cause in causes):
+            # Another error of TLS, such as a handshake that was broken off, says nothing of who is there.
+            if any(isinstance(cause, ssl.SSLCertVerificationError) or "Fingerprints did not match" in str(cause) for cause in causes):
                 raise DeviceError(
                     f"{host} has a certificate that is not trusted here; name the file of its authority in the environment variable "
                     "REQUESTS_CA_BUNDLE, or the certificate's SHA-256 in the CI's attribute redfish_fingerprint"

@@ -112,17 +112,24 @@ class Update:
             return self._resume(last.step)
         if last is not None:
             self._calm_down(last)
-        running = [task for task in self._patiently(self._device.tasks) if task.runs]
         found = self._versions()
-        if set(found) == {self._goal.version} and not running:
+        if set(found) == {self._goal.version}:
+            self._idle_tasks()
             return self._finish()
+        self._refuse_version(found)
+        refuse_effect(self._device, self._goal.takes_effect)
+        image = self._image()  # which may take its time, in which somebody else may begin something there
+        self._patiently(lambda: refuse_unwell(self._device, self._unit, self._back))
+        return self._stage(found[0], image, self._idle_tasks())
+
+    def _idle_tasks(self) -> list[str]:
+        """The addresses of the tasks that are over; raises :class:`RefusedError` while one is not."""
+        tasks = self._patiently(self._device.tasks)
+        running = [task for task in tasks if task.runs]
         if running:
             what = f"it is at something already, {running[0].address} is {running[0].state}"
             raise RefusedError(f"{what}{_in_brackets(running[0].words)}; wait for that, or end it there")
-        self._refuse_version(found)
-        refuse_effect(self._device, self._goal.takes_effect)
-        self._patiently(lambda: refuse_unwell(self._device, self._unit, self._back))
-        return self._stage(found[0])
+        return [task.address for task in tasks]
 
     def _resume(self, step: str) -> UpdateOutcome:
         """Go on behind the last step that a run before noted."""
@@ -133,7 +140,7 @@ class Update:
             found = self._versions()
             if set(found) != {str(self._about.get("before"))}:
                 return self._finish()
-            return self._stage(found[0])
+            return self._stage(found[0], self._image(), [task.address for task in self._device.tasks()])
         if step == UpdateStep.ACTIVATE:
             return self._activate(Task(str(self._about.get("task", "")), "New"))
         if step == UpdateStep.RESTART:
@@ -151,9 +158,8 @@ class Update:
             self._until(minutes.silence + minutes.restart, lambda: not any(task.runs for task in self._device.tasks()))
         self._until(minutes.silence + minutes.restart, lambda: self._device.condition(self._unit.serial).up)
 
-    def _stage(self, before: str) -> UpdateOutcome:
-        image = self._image()
-        tasks = [task.address for task in self._device.tasks()]
+    def _stage(self, before: str, image: Path, tasks: list[str]) -> UpdateOutcome:
+        """Give it the image; ``tasks``: those that are none of ours."""
         self._about |= {"before": before, "tasks": tasks}
         self._note(UpdateStep.STAGE)
         self._begun = True
@@ -214,7 +220,7 @@ class Update:
         """Wait until the device and its host are there again with the version; nothing when they are not, by the time that they have."""
         self._note(UpdateStep.RETURN)
         minutes = self._goal.minutes
-        came = self._until(minutes.silence + minutes.restart, lambda: self._has_it() and self._device.condition(self._unit.serial).up)
+        came = self._until(minutes.silence + minutes.restart, lambda: self._device.condition(self._unit.serial).up and self._has_it())
         return self._finish() if came else None
 
     def _finish(self, detail: str = "", settled: bool = True) -> UpdateOutcome:

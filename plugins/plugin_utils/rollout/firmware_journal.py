@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -40,6 +40,23 @@ _COUNTS = TOUCHED | {HostState.BACKED_OUT, HostState.ACCEPTED, HostState.WRITTEN
 
 class FirmwareJournal(Journal):
     """The deployments of one CMDB, and what they do to devices."""
+
+    def __init__(self, cmdb: Cmdb) -> None:
+        super().__init__(cmdb)
+        self._own = threading.local()  # the transaction that a thread has open, as ``connection``
+
+    @contextmanager
+    def in_one(self) -> Iterator[None]:
+        """What this thread writes meanwhile is one transaction: all of it or, after an exception, nothing."""
+        with self._cmdb.begin() as connection:
+            self._own.connection = connection
+            try:
+                yield
+            finally:
+                self._own.connection = None
+
+    def _begin_or(self, within: sa.Connection | None) -> AbstractContextManager[sa.Connection]:
+        return super()._begin_or(getattr(self._own, "connection", None) if within is None else within)
 
     # -- turns of what is redundant ----------------------------------------
 
@@ -189,7 +206,7 @@ class SharedFirmwareJournal(FirmwareJournal):
 
     def __init__(self, cmdb: Cmdb) -> None:
         super().__init__(cmdb)
-        self._turns = threading.Lock()
+        self._turns = threading.RLock()
         self._waiting: deque[_Note] = deque()  # whose appends and pops are each one step for all threads
 
     def note_step(self, run: Run, host: str, step: str, about: Mapping[str, Any], now: datetime) -> None:
@@ -216,6 +233,12 @@ class SharedFirmwareJournal(FirmwareJournal):
                     note.error = error
         for note in notes:
             note.noted = True
+
+    @contextmanager
+    def in_one(self) -> Iterator[None]:
+        """See :meth:`FirmwareJournal.in_one`."""
+        with self._turns, super().in_one():
+            yield
 
     def take_turn(self, *given: Any, **more: Any) -> tuple[Target | None, Turn]:
         """See :meth:`FirmwareJournal.take_turn`."""

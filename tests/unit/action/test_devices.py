@@ -32,6 +32,8 @@ class Wave:
     def __init__(self) -> None:
         self.visited: dict[str, tuple[str, str]] = {}
         self.stop = ""
+        self.steps: list[str] = []
+        self.up: list[str] = []
 
     def run(
         self,
@@ -39,12 +41,14 @@ class Wave:
         ways: Mapping[str, str] = dict.fromkeys(HOSTS, "https://bmc"),
         firmware: bool = True,
         become: Callable[[str], str] = lambda _host: "started",
+        stable: float = 30,
         **given: str,
     ) -> dict[str, Any]:
         wave = self
 
         class Action(devices.ActionModule):
             def _switch_device(self, _journal: Any, _deployment: Any) -> dict[str, Any]:
+                wave.steps.append(self._host)
                 wave.visited[self._host] = (self.options["redfish_user"], self.options["redfish_password"])
                 state = become(self._host)
                 return self.outcome({"changed": True}, state, "" if state == "started" else "it is broken", 1)
@@ -54,11 +58,12 @@ class Wave:
         own = {name.removeprefix("tidegate_"): value for name, value in variables["srv1"].items()}
         action.options = {"step": "activate", "redfish_user": None, "redfish_password": None, **own, **given}
         action._task_vars = {"ansible_play_batch": HOSTS, "inventory_hostname": "srv1", "hostvars": variables}
-        action._task, action._run, action._host = SimpleNamespace(args={}), None, "srv1"
+        action._task, action._run, action._host = SimpleNamespace(args={}), SimpleNamespace(deployment=1), "srv1"
+        journal: Any = SimpleNamespace(targets=lambda _number: [SimpleNamespace(host=host, state="started") for host in self.up])
         cis = [{"name": host, "attributes": {"redfish": ways[host]} if host in ways else {}} for host in HOSTS]
         action._cmdb = SimpleNamespace(cis=lambda _names: cis)
-        deployment: Any = SimpleNamespace(label="CHG1#1", rollout=SimpleNamespace(firmware=firmware))
-        return dict(action.visit(None, deployment))
+        deployment: Any = SimpleNamespace(label="CHG1#1", rollout=SimpleNamespace(firmware=firmware, stable=stable))
+        return dict(action.visit(journal, deployment))
 
 
 @pytest.fixture
@@ -73,7 +78,27 @@ def wave(monkeypatch: pytest.MonkeyPatch) -> Wave:
 def test_each_bmc_is_asked_as_its_own_host_says(wave: Wave) -> None:
     found = wave.run(OWN)
     assert wave.visited == {host: (f"user-{host}", f"secret-{host}") for host in HOSTS}
-    assert found == {"changed": True, "hosts": {host: {"state": "started", "detail": ""} for host in HOSTS}}
+    assert found == {"changed": True, "hosts": {host: {"state": "started", "detail": ""} for host in HOSTS}, "settled": False}
+
+
+def test_what_need_not_stay_well_for_any_time_is_looked_at_again_at_once(wave: Wave) -> None:
+    def become(host: str) -> str:
+        if host == "srv1":
+            return "failed"
+        return "started" if wave.steps.count(host) == 1 else "lost" if host == "srv3" else "active"
+
+    found = wave.run(OWN, become=become, stable=0)
+    assert sorted(wave.steps) == ["srv1", "srv2", "srv2", "srv3", "srv3"]
+    assert {host: one["state"] for host, one in found["hosts"].items()} == {"srv1": "failed", "srv2": "active", "srv3": "lost"}
+    assert (found["settled"], found["changed"]) == (True, True)
+
+
+def test_only_what_came_up_is_looked_at_again(wave: Wave) -> None:
+    wave.up = ["srv2"]
+    found = wave.run(OWN, become=lambda _host: "active", step="confirm")
+    assert (wave.steps, found["settled"]) == (["srv2"], True)
+    wave.up = []
+    assert wave.run(OWN, step="confirm") == {"changed": False, "hosts": {}, "settled": True}
 
 
 def test_no_bmc_gets_the_password_of_another_host(wave: Wave) -> None:
@@ -117,7 +142,25 @@ def test_what_goes_wrong_with_one_is_said_and_the_others_go_on(wave: Wave) -> No
     assert {host: one["state"] for host, one in found["hosts"].items()} == {"srv1": "activating", "srv2": "stuck", "srv3": "started"}
 
 
+def test_machines_of_a_process_that_was_ended_are_as_the_journal_has_them(wave: Wave, monkeypatch: pytest.MonkeyPatch) -> None:
+    def do_shares(parts: list[list[str]], work: Callable[[list[str]], dict[str, Any]], apart: Callable[[list[str]], Any]) -> dict[str, Any]:
+        assert "cmdb" in apart(["srv2"])["srv2"]  # it has a CMDB of its own, and says why not
+        return {**work(parts[0]), "srv2": "there is no such CMDB"}
+
+    monkeypatch.setattr(devices, "shares", lambda _hosts, _processors: [["srv1"], ["srv2"], ["srv3"]])
+    monkeypatch.setattr(devices, "do_shares", do_shares)
+    found = wave.run(OWN)
+    assert found["msg"].splitlines() == [
+        "2 of 3 machines did not get there",
+        "srv2: there is no such CMDB",
+        "srv3: the process that went to its BMC was ended; run the same command again",
+    ]
+    assert {host: one["state"] for host, one in found["hosts"].items()} == dict(
+        zip(HOSTS, ("started", "activating", "activating"), strict=True)
+    )
+
+
 def test_nobody_is_begun_with_when_somebody_has_interrupted_the_run(wave: Wave) -> None:
     wave.stop = "interrupted by SIGINT"
-    assert wave.run(OWN) == {"changed": False, "hosts": {}, "msg": "it was not begun: interrupted by SIGINT"}
+    assert wave.run(OWN) == {"changed": False, "hosts": {}, "settled": False, "msg": "it was not begun: interrupted by SIGINT"}
     assert wave.visited == {}

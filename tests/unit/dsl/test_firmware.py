@@ -15,7 +15,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dsl import packag
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.firmware import FirmwareImage, Minutes, images_for
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.manifest import Manifest, load_manifest
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive, load_package, manifests_of, read_release
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import Source, archive, load_package, manifests_of, read_release
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import DocumentError, IntegrityError
 from releases import write_release
 
@@ -135,3 +135,24 @@ def test_a_package_that_says_otherwise_is_not_loaded(tmp_path: Path, monkeypatch
         bad = archive(folder, home)
     with pytest.raises(IntegrityError, match=r"has bios\.bin in its payload, and the image is missing"):
         load_package(home, bad.digest)
+
+
+def test_only_a_back_out_goes_down(tmp_path: Path) -> None:
+    home = OciLayout.create(tmp_path / "dsl").repository("hello")
+
+    def source(folder: str, release_version: str, version: str, before: list[str], model: str = "R750") -> Source:
+        one = {**BIOS, "models": [model], "version": version, "from": before, "back_to": []}
+        return read_release(write_release(tmp_path / folder, {"bios.bin": b"x"}, **firmware(one), version=release_version))
+
+    source("a", "1", "3.5", ["3.4"]).archive(home)
+    source("b", "2", "3.5a", ["3.5"]).archive(home)
+    for before, above in ((["3.5a"], "3.5a"), (["3.3", "3.5"], "3.5")):
+        down = source(f"down-{above}", "3", "3.4", before)
+        for refused in (down.archive, down.preview):
+            with pytest.raises(DocumentError, match=rf"BIOS 3\.4 for the R750 from {above} is a way down: archived images lead from it to"):
+                refused(home)
+    assert sorted(home.versions("hello")) == ["1", "2"]
+    assert source("other", "3", "3.4", ["3.5a"], model="R650").archive(home).created
+    assert source("up", "4", "3.4", ["3.3"]).archive(home).created
+    assert source("straight", "5", "3.5a", ["3.4"]).archive(home).created
+    assert not source("b-again", "2", "3.5a", ["3.5"]).archive(home).created  # what is archived already is no new way

@@ -9,7 +9,9 @@ import contextlib
 import hashlib
 import json
 import logging
+import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -28,7 +30,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.firmware.device i
 )
 from ansible_collections.tidegate.release.plugins.plugin_utils.firmware.redfish import Access, Bmc
 from ansible_collections.tidegate.release.plugins.plugin_utils.firmware.update import look
-from bmc import PASSWORD, ROOT, FastClock, serve
+from bmc import PASSWORD, ROOT, USER, FastClock, serve
 from bmc import Bmc as Machine
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -70,6 +72,18 @@ def said(ask: Callable[[], Any], kind: type[DeviceError] = DeviceError) -> str:
 def test_a_certificate_that_nobody_signed_is_refused_before_anything_is_said(machine: Machine) -> None:
     assert "has a certificate that is not trusted here" in said(Bmc(machine.access()).identity)
     assert machine.requests == []
+
+
+def test_a_handshake_that_is_broken_off_says_nothing_of_the_certificate() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def break_off() -> None:
+            with server.accept()[0] as connection:
+                connection.recv(1 << 16)
+
+        threading.Thread(target=break_off, daemon=True).start()
+        with Bmc(Access(f"https://127.0.0.1:{server.getsockname()[1]}", USER, PASSWORD)) as device, pytest.raises(SilentError):
+            device.identity()
 
 
 def test_one_whose_fingerprint_is_another_is_refused(machine: Machine, fingerprint: str) -> None:

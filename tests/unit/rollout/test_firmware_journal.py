@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, StateError
-from ansible_collections.tidegate.release.plugins.plugin_utils.firmware.device import DeviceError
+from ansible_collections.tidegate.release.plugins.plugin_utils.firmware.device import DeviceError, DeviceIdentity
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.firmware_journal import FirmwareJournal, SharedFirmwareJournal
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.gate import GateDecision
@@ -249,6 +250,30 @@ def test_steps_of_many_threads_are_committed_before_each_goes_on(cmdb: Cmdb, jou
     with ThreadPoolExecutor(16) as pool:
         assert list(pool.map(note, range(60))) == [True] * 60
     assert sorted(int(step) for host in "abc" for step, _about in journal.steps(run, host)) == list(range(60))
+
+
+def test_what_was_read_and_what_it_means_is_on_record_together_or_not_at_all(cmdb: Cmdb, journal: FirmwareJournal) -> None:
+    run = begin(journal, "CHG1", ["a", "b", "c"])
+    shared = SharedFirmwareJournal(cmdb)
+    unit = DeviceIdentity("SN-a", "R750", "")
+
+    def recorded(host: str) -> tuple[Any, HostState]:
+        (ci,) = cmdb.cis([host])
+        return ci["attributes"].get("firmware"), journal.target(run, host).state
+
+    for kept, host in ((journal, "a"), (shared, "b")):
+        assert kept.take_turn(run, host, NOW)[0] is not None
+        with suppress(ZeroDivisionError), kept.in_one():
+            kept.note_read(run, host, unit, {"BIOS": "2"}, NOW)
+            kept.activated(run, host, _H.STARTED, "", NOW)
+            raise ZeroDivisionError
+        assert recorded(host) == (None, _H.ACTIVATING)
+        with kept.in_one():
+            kept.note_read(run, host, unit, {"BIOS": "2"}, NOW)
+            assert recorded(host) == (None, _H.ACTIVATING)
+            kept.activated(run, host, _H.STARTED, "", NOW)
+        assert recorded(host) == ({"BIOS": "2"}, _H.STARTED)
+        kept.note_step(run, host, "identify", {"component": "BIOS"}, NOW)  # and this is one of its own
 
 
 def test_a_run_that_was_taken_over_notes_no_step_of_any_thread(cmdb: Cmdb, journal: FirmwareJournal) -> None:
