@@ -303,7 +303,7 @@ def _changed_packages(live: Release) -> str:
         return ""
     from .system_packages import differences  # noqa: PLC0415 - as above
 
-    found = differences(live)
+    found = [one.sentence for one in differences(live)]
     more = [f"and {len(found) - _LISTED} more"] if len(found) > _LISTED else []
     return f"packages were put right: {', '.join([*found[:_LISTED], *more])}" if found else ""
 

@@ -93,7 +93,7 @@ def _adopt(
         from .system_packages import differences, refuse_owned  # noqa: PLC0415 - few releases bring packages
 
         refuse_owned(home, there)
-        problem = "; ".join(differences(there))
+        problem = "; ".join(one.sentence for one in differences(there))
     if not problem:
         check_account(package.config, package.files, place)
         values_for(home, there, order)

@@ -47,9 +47,12 @@ def _look(root: str, name: str, settings: Optional[Mapping[str, Any]], running: 
                 found.update(state)
                 found["logged"] = home.history().switched
                 if release.has_packages:
-                    from .system_packages import differences  # noqa: PLC0415 - few releases bring packages
+                    from .system_packages import differences, moments  # noqa: PLC0415 - few releases bring packages
 
-                    found["packages"] = differences(release)
+                    odd = differences(release)
+                    found["packages"] = [one.sentence for one in odd]
+                    if at := moments(odd) if odd else []:
+                        found["since"]["packages"] = at
                 if release.acts_outside:
                     found["outside"] = _look_outside(home, release, settings)
                 if running:

@@ -26,6 +26,11 @@ def of_tree(release: Release, found: Mapping[str, Sequence[str]]) -> dict[str, l
     return _moments(os.fsencode(release.tree), found)
 
 
+def of_files(paths: Sequence[str]) -> list[float]:
+    """The same of files anywhere on the host."""
+    return _moments(b"/", {"": paths}).get("", [])
+
+
 def of_home(home: ReleaseHome, found: Mapping[str, Sequence[str]]) -> dict[str, list[float]]:
     """The same of paths in the home of a release, and as ``live`` the moment at which that became live which is, or none any more."""
     return _moments(os.fsencode(home.path), {**found, "live": [home.current.name]})

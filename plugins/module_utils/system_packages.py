@@ -126,19 +126,42 @@ def bring(home: ReleaseHome, target: Optional[Release], order: Order) -> None:
                 manager.change(run, files.values(), gone, said["config"])
             manager.hold(_unlike(manager, wanted, said["hold"]), said["hold"])
     # Not the files: what a package's own script changes of them is for audit to say.
-    wrong = list(_faults(wanted, manager.installed(_sought(wanted)), said["hold"]).values())
+    wrong = [one.sentence for one in _faults(wanted, manager.installed(_sought(wanted)), said["hold"]).values()]
     left = manager.installed(_sought({name: one for name, one in leaving.items() if name not in wanted}))
     wrong += (f"{one.name} {one.version} is still here" for one in left.values())
     if wrong:
         raise CheckError(f"after the installation {'; '.join(wrong)}")
 
 
-def differences(release: Release) -> list[str]:
-    """What of the packages of ``release``, the live one, is not as it was installed, a sentence for each."""
+class Difference(NamedTuple):
+    """What of a package is not as it was installed, as a ``sentence`` about its ``name``.
+
+    ``files``: those that are not; else ``entry``, the package with its architecture, when it came or, as ``gone`` says, went.
+    """
+
+    name: str
+    sentence: str
+    files: tuple[str, ...] = ()
+    entry: str = ""
+    gone: bool = False
+
+
+def differences(release: Release) -> list[Difference]:
+    """What of the packages of ``release``, the live one, is not as it was installed."""
     manager, wanted = _manager(release.config["packages"]), brought(release)
     present = manager.installed(_sought(wanted))
-    faults = [*_faults(wanted, present, release.config["packages"]["hold"]).items(), *_changes(manager, wanted, present).items()]
-    return [sentence for _name, sentence in sorted(faults)]
+    faults = _faults(wanted, present, release.config["packages"]["hold"])
+    return sorted([*faults.values(), *_changes(manager, wanted, present).values()])
+
+
+def moments(found: Sequence[Difference]) -> list[float]:
+    """When differences came about, as :func:`.since.first_to_last` has it; nothing as long as the host can't say it of each of them."""
+    from .set_moments import moments_of  # noqa: PLC0415 - of differences alone
+    from .since import first_to_last, of_files  # noqa: PLC0415 - as above
+
+    known = moments_of("packages", {one.entry: "" for one in found if one.entry and not one.gone}, "")
+    each = [of_files(one.files) if one.files else [known[one.entry]] if one.entry in known else [] for one in found]
+    return first_to_last(moment for of_one in each for moment in of_one) if each and all(each) else []
 
 
 def _said(*releases: Optional[Release]) -> dict[str, Any]:
@@ -172,27 +195,32 @@ def _unlike(manager: Manager, wanted: dict[str, Brought], hold: bool) -> list[Pa
     return [one for one in manager.installed(_sought(wanted)).values() if one.held != hold]
 
 
-def _faults(wanted: dict[str, Brought], present: dict[str, PackageEntry], hold: bool) -> dict[str, str]:
-    """By package that dpkg does not have as its release does: what is wrong with it. ``hold``: it has to be held."""
+def _faults(wanted: dict[str, Brought], present: dict[str, PackageEntry], hold: bool) -> dict[str, Difference]:
+    """By package that is not there as its release has it: what is wrong with it. ``hold``: it has to be held."""
     found = {}
     for name, one in wanted.items():
         here = present.get(name)
+        entry = f"{name}:{(here or one).architecture}"
         if here is None:
-            found[name] = f"{name} {one.version} is not installed"
+            found[name] = Difference(name, f"{name} {one.version} is not installed", entry=entry, gone=True)
         elif (here.version, here.architecture) != (one.version, one.architecture):
             has, wants = (f"{each.version} {each.architecture}" for each in (here, one))
-            found[name] = f"{name} is installed as {has}, and its release has {wants}"
+            found[name] = Difference(name, f"{name} is installed as {has}, and its release has {wants}", entry=entry)
         elif not here.whole:
-            found[name] = f"{name} {one.version} is not wholly installed"
+            found[name] = Difference(name, f"{name} {one.version} is not wholly installed", entry=entry)
         elif hold and not here.held:
-            found[name] = f"{name} {one.version} is not held, so an upgrade may replace it"
+            found[name] = Difference(name, f"{name} {one.version} is not held, so an upgrade may replace it")
     return found
 
 
-def _changes(manager: Manager, wanted: dict[str, Brought], present: dict[str, PackageEntry]) -> dict[str, str]:
+def _changes(manager: Manager, wanted: dict[str, Brought], present: dict[str, PackageEntry]) -> dict[str, Difference]:
     """By package that is there with other files than were installed: which those are."""
     changed = manager.changed([present[name] for name in wanted if name in present])
-    return {name: f"{_some(paths)} of {name} {'were' if len(paths) > 1 else 'was'} changed or removed" for name, paths in changed.items()}
+    found = {}
+    for name, files in changed.items():
+        sentence = f"{_some(files)} of {name} {'were' if len(files) > 1 else 'was'} changed or removed"
+        found[name] = Difference(name, sentence, tuple(files))
+    return found
 
 
 def refuse_owned(home: ReleaseHome, target: Release, *, going_back: bool = False) -> None:

@@ -143,8 +143,11 @@ def test_a_package_is_not_taken_for_the_same_one_of_another_architecture(host: H
 
     assert there() == sorted([f"tg-lib:{own} hi ", f"tg-lib:{other} ii "])
     assert host.activate(one)["changed"] is False
+    before = time.time()
     Path("/usr/share/tg-lib/version").unlink()
-    assert release_facts(str(host.root))[0]["packages"] == ["/usr/share/tg-lib/version of tg-lib was changed or removed"]
+    facts = release_facts(str(host.root))[0]
+    assert facts["packages"] == ["/usr/share/tg-lib/version of tg-lib was changed or removed"]
+    assert [before - 1 <= at <= time.time() + 1 for at in facts["since"]["packages"]] == [True, True]
     # That one can't go to another version without the other, which is nobody's here.
     newer = release("2.0", build_deb("tg-lib", "2.0", "Multi-Arch: same\n", architecture=own))
     with pytest.raises(HostError, match=f"tg-lib:{other} would have to change with them"):
@@ -335,7 +338,13 @@ def test_facts_say_what_was_changed_and_what_moved(host: Host) -> None:
         assert "error" not in entry
         return list(entry["packages"])
 
+    def in_this_test() -> list[bool]:
+        """Whether each moment that the host says of it is one of this test."""
+        (entry,) = release_facts(str(host.root))
+        return [begun - 1 <= at <= time.time() for at in entry["since"].get("packages", [])]
+
     assert found() == []
+    begun = time.time()
     Path("/etc/tg-app.conf").write_text("mine\n")
     assert found() == []  # a conffile is for whoever runs the host
     Path("/usr/share/tg-app/version").write_text("changed\n")
@@ -346,13 +355,16 @@ def test_facts_say_what_was_changed_and_what_moved(host: Host) -> None:
     ]
     dpkg("--unpack", deb=LIB1)
     assert found()[1:] == ["tg-lib 1.0 is not wholly installed"]
+    assert in_this_test() == [True, True]
     dpkg("--remove", "--force-depends", "tg-lib")
+    assert in_this_test() == [True, True]
     subprocess.run(["dpkg", "--set-selections"], input=b"tg-app install\n", check=True)
     assert found() == [
         "/usr/share/tg-app/version of tg-app was changed or removed",
         "tg-app 1.0 is not held, so an upgrade may replace it",
         "tg-lib 1.0 is not installed",
     ]
+    assert in_this_test() == []  # of what is held no host says since when
     answer = host.activate(ONE)
     assert answer["state"] == "active", answer
     assert found() == []

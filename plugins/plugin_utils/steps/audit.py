@@ -336,7 +336,8 @@ def _compare_release(
     for other in entry.get("others", ()):
         _compare_files(host, name, other, differ)
     if said := entry.get("packages"):
-        differ(host, name, "changed_packages", "; ".join(_shown(one) for one in said[:_LISTED]) + (" ..." if len(said) > _LISTED else ""))
+        detail = "; ".join(_shown(one) for one in said[:_LISTED]) + (" ..." if len(said) > _LISTED else "")
+        differ(host, name, "changed_packages", detail, moments=moments_of(entry, "packages"))
     if files := entry.get("strangers"):
         detail = f"{_quoted(files)} beside the releases of {name} came from nobody"
         differ(host, name, "extra_files", detail, recorded="nothing else", moments=moments_of(entry, "strangers"))

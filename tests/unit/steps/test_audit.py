@@ -137,6 +137,7 @@ def test_what_is_not_trusted_is_named_once_and_on_each_host_that_runs_it() -> No
 
 def test_every_difference_says_what_to_do_and_hosts_with_the_same_share_a_line() -> None:
     odd = LIVE | {"changed": ["bin/a"], "extra": ["x"], "error": None, "strangers": ["y"], "packages": ["tg-app 1.0 is not held"]}
+    odd["since"] = {"packages": [5.0, 9.0]}
     found: dict[str, Any] = {
         "web1": [LIVE | {"digest": None, "version": None}],
         "web2": [LIVE | {"digest": None, "version": None}],
@@ -148,6 +149,8 @@ def test_every_difference_says_what_to_do_and_hosts_with_the_same_share_a_line()
     }
     named = compare(found, RECORDED, set(), {DIGEST: ("hello", "hello 1.0 is not trusted")})
     assert all(one["remedy"] for one in named)
+    (packages,) = (one for one in named if one["kind"] == "changed_packages")
+    assert packages["since"] == "1970-01-01T00:00:05.000Z"
     lines = difference_lines(named)
     assert "web1, web2: the CMDB says hello 1.0, but it is not live; find out who removed it, and deploy it again by an RFC" in lines
     dead = [
