@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -69,6 +70,19 @@ def test_the_demo_upgrades_in_waves_and_is_saved_from_a_broken_release(told: tup
     assert "was backed out" in printed
     assert "Everything was as promised" in printed
     assert (ROOT / "build" / "demo" / "index.html").stat().st_size > 1000
+
+
+def test_the_page_for_managers_has_the_figures_of_the_demo(told: tuple[dict[str, Any], str]) -> None:
+    assert told
+    found = json.loads((ROOT / "build" / "demo" / "figures.json").read_text())
+    titles = {one["title"]: one["name"] for one in found["definitions"]}
+    rows = [line.strip("| ").split(" | ") for line in (ROOT / "docs" / "why.md").read_text().splitlines()]
+    page = {row[0]: row[1] for row in rows if row[0] in titles}
+    assert len(page) == 6
+    for title, said in page.items():
+        figure = found["all"][titles[title]]
+        value = figure["value"]
+        assert said == (figure["why"] if value is None else f"{value:.0%} of {figure['events']}".replace("%", " %") if value else "0")
 
 
 def _serves_another(report: dict[str, Any]) -> None:
