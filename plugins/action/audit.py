@@ -35,7 +35,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.files import writ
 from ansible_collections.tidegate.release.plugins.plugin_utils.licence.usage import installed_products, without_seat
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import Policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.artifacts import passed_on
-from ansible_collections.tidegate.release.plugins.plugin_utils.report.audited import Severity, junit, severity
+from ansible_collections.tidegate.release.plugins.plugin_utils.report.audited import NOT_SEEN, Severity, junit, severity
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.differences import difference_lines
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.progress import counted, share
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.register import spans
@@ -144,6 +144,8 @@ class ActionModule(TidegateAction):
                 with cmdb.begin() as connection:
                     for host, answer in answers.items():
                         record_versions(connection, host, answer.serial, answer.plain_versions, utc_now())
+                # Not all may find a place, and of what was not seen nothing can be put on record.
+                named.sort(key=lambda one: one["kind"] in NOT_SEEN)
                 save_audit(cmdb, len(compared), len(audited.found), named, this_user(task_vars), utc_now(), result["severity"])
         leave_verdict(result["severity"])
         return result

@@ -11,9 +11,11 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Callable
 
+from .release_home import ReleaseHome
 from .release_record import Release
 
 _NAMED = 3  # paths that a sentence names
+_OPEN = "may be written to by anybody"
 _ACL = ("system.posix_acl_access", "system.posix_acl_default")
 _CAPABILITY = "security.capability"
 # Tags of linux/posix_acl_xattr.h: the entries that are beside those that the mode says, and the mask that they are cut by.
@@ -28,7 +30,34 @@ def odd_access(release: Release) -> dict[str, list[str]]:
     for path in ("", *(entry["path"] for entry in release.files)):
         for what in _odd(root + b"/" + path.encode() if path else root):
             found.setdefault(what, []).append(path or ".")
+    if os.lstat(root).st_mode & stat.S_IWOTH:  # of whatever else is in there the mode is a part of the release
+        found.setdefault(_OPEN, []).append(".")
     return found
+
+
+def open_folders(home: ReleaseHome, release: Release) -> dict[str, list[str]]:
+    """By why somebody besides root may exchange what leads to ``release``, the directories of which that is so, and its record."""
+    found: dict[str, list[str]] = {}
+    folder = release.tree.parent
+    for place in (home.path.parent, home.path, home.releases, folder, folder / "release.json"):
+        for why in _who_writes(os.fsencode(place)):
+            found.setdefault(why, []).append(str(place))
+    return found
+
+
+def _who_writes(path: bytes) -> Iterator[str]:
+    try:
+        info = os.lstat(path)
+    except OSError:  # it is missing, which is said elsewhere
+        return
+    if info.st_uid not in (0, os.geteuid()):
+        yield f"belongs to {_name(info.st_uid, _user)}, not to root"
+    if info.st_mode & stat.S_IWGRP and info.st_gid not in (0, os.getegid()):
+        yield f"may be written to by the group {_name(info.st_gid, _group)}"
+    if info.st_mode & stat.S_IWOTH:
+        yield _OPEN
+    if any(_lets_write(path, name) for name in _ACL):
+        yield "may be written to by others, as its access list has it"
 
 
 def sentences(odd: Mapping[str, Sequence[str]]) -> list[str]:

@@ -44,10 +44,11 @@ def find_copies(root: str, places: Iterable[str]) -> dict[str, Any]:
     """
     contents = _contents(root)
     found, problems = [], []
-    for place in sorted({os.path.normpath(place) for place in places}):
-        if not os.path.isdir(place) or os.path.islink(place):
+    own = os.path.realpath(root)
+    for place in sorted({os.path.realpath(place) if os.path.islink(place) else os.path.normpath(place) for place in places}):
+        if not os.path.isdir(place) or f"{place}/".startswith(f"{own}/"):
             continue
-        walk = _Walk(place, os.path.realpath(root))
+        walk = _Walk(place, own)
         copies: dict[tuple[str, str, str], dict[str, _Content]] = {}
         for path, size in walk.files():
             content = _like(path, contents.get(size))

@@ -34,6 +34,8 @@ CRON_PLACES = (
     *("/etc/crontab", "/etc/anacrontab", "/etc/cron.d", "/etc/cron.hourly", "/etc/cron.daily", "/etc/cron.weekly", "/etc/cron.monthly"),
     "/var/spool/cron",
 )
+# What a link leads to there is a package's, or in the set by itself; of any other its content counts, for it is what is run.
+_KNOWN = ("/usr/lib/", "/lib/", *(f"{place}/" for place in (*UNIT_PLACES, *CRON_PLACES)))
 _MOST = 20_000  # entries of a set
 _DEEPEST = 8
 _SHOWN = 16  # digits of a sha256 that tell one content from another
@@ -87,10 +89,13 @@ def _sets(root: str) -> dict[str, Callable[[], Entries]]:
 def packages() -> Entries:
     """Version by name and architecture of each package that is installed, as the database of dpkg or rpm has it, or both."""
     found: Entries = {}
+    databases = rpm_databases()
+    if not databases and not os.path.isfile(_DPKG):
+        raise HostError("this host has neither dpkg nor rpm, so it can't say which packages it has")
     if os.path.isfile(_DPKG):
         with open(_DPKG, encoding="utf-8", errors="replace") as stream:
             found.update(_dpkg(stream.read()))
-    if rpm_databases():
+    if databases:
         found.update(_rpm())
     return found
 
@@ -175,17 +180,20 @@ def _files(places: tuple[str, ...]) -> Entries:
 
 
 def _content(path: str, info: os.stat_result) -> str:
+    said, real = "", path
     if stat.S_ISLNK(info.st_mode):
-        return f"-> {_text(os.readlink(path))}"
-    opened = open_regular(os.fsencode(path))
+        said, real = f"-> {_text(os.readlink(path))}", os.path.realpath(path)
+        if real.startswith(_KNOWN) or not os.path.isfile(real):
+            return said
+    opened = open_regular(os.fsencode(real))
     if opened is None:
-        return "is no file"
+        return said or "is no file"
     descriptor, info = opened
     try:
         digest = range_digest(descriptor, 0, info.st_size) or ""
     finally:
         os.close(descriptor)
-    return f"{digest[:_SHOWN]} {stat.S_IMODE(info.st_mode):04o}{f' of {info.st_uid}' if info.st_uid else ''}"
+    return f"{f'{said} ' if said else ''}{digest[:_SHOWN]} {stat.S_IMODE(info.st_mode):04o}{f' of {info.st_uid}' if info.st_uid else ''}"
 
 
 def listeners(root: str) -> Entries:
@@ -194,6 +202,8 @@ def listeners(root: str) -> Entries:
     A socket of a process that is not in ``/proc`` is another machine's, or another container's, that shares the network. Ports of the
     range from which the kernel gives them to whoever asks for none in particular are left out for UDP, where clients have them too.
     """
+    if os.geteuid() != 0:
+        raise HostError("only root sees whose a listener is; audit with become")
     found: dict[str, set[str]] = {}
     for name, _pid, program in listening(root):
         found.setdefault(name, set()).add(program)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Optional
 
 from . import since
-from .access import odd_access, sentences
+from .access import odd_access, open_folders, sentences
 from .release_home import NAME, HostError, Release, ReleaseHome, Seen, changed_files, extra_files
 
 _PATIENCE = 20.0  # seconds to wait for an operation that is under way on the host
@@ -45,6 +45,10 @@ def _look(root: str, name: str, settings: Optional[Mapping[str, Any]], running: 
             state = _state(release, seen)
             if live is not None and live.id == release.id:
                 found.update(state)
+                if ways := open_folders(home, release):
+                    found["access"] = [*state["access"], *sentences(ways)]
+                    opened = since.of_files([path for paths in ways.values() for path in paths])
+                    found["since"] = {**state["since"], "access": since.first_to_last([*state["since"].get("access", []), *opened])}
                 found["logged"] = home.history().switched
                 if release.has_packages:
                     from .system_packages import differences, moments  # noqa: PLC0415 - few releases bring packages

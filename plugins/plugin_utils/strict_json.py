@@ -14,7 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from itertools import chain
-from typing import Any
+from typing import Any, TypeGuard
 
 from .errors import IntegrityError
 
@@ -104,3 +104,8 @@ def _keys(document: Any, what: str) -> int:
 
 def _too_deep(what: str) -> IntegrityError:
     return IntegrityError(f"{what} has more than {DEEPEST} lists and objects in one another")
+
+
+def is_text(value: object) -> TypeGuard[str]:
+    """Whether it is a text that a document, or the name of a file, can have: without a NUL or half of a character."""
+    return isinstance(value, str) and "\0" not in value and not any("\ud800" <= sign <= "\udfff" for sign in value)

@@ -30,6 +30,7 @@ from ..licence.seats import unlicensed
 from ..report.progress import share
 from ..rollout.host_answer import printable
 from ..settings import how_to_give
+from ..strict_json import is_text
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -173,14 +174,9 @@ def _is_entry(entry: object) -> bool:
     if not isinstance(entry, Mapping) or entry.get("type") not in _KEYS or entry.keys() != _KEYS[str(entry["type"])]:
         return False
     path, mode, size = entry["path"], entry.get("mode", 0), entry.get("size", 0)
-    texts = all(_is_text(entry.get(key, "")) for key in ("path", "sha256", "target"))
+    texts = all(is_text(entry.get(key, "")) for key in ("path", "sha256", "target"))
     numbers = _is_below(mode, 0o10000) and _is_below(size, _LARGEST)
     return texts and numbers and all(part not in ("", ".", "..") for part in path.split("/"))
-
-
-def _is_text(text: object) -> bool:
-    """Whether a file or a link can have this as its name or target."""
-    return isinstance(text, str) and "\0" not in text and not any("\ud800" <= sign <= "\udfff" for sign in text)
 
 
 def _is_below(number: object, limit: int) -> bool:

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from ..strict_json import is_text
 from .audit_changes import is_moment
 
 SETS: Mapping[str, str] = {"packages": "packages", "units": "units", "cron": "cron files", "listeners": "listeners"}
@@ -162,7 +163,7 @@ def _listed(names: list[str]) -> str:
 def _are_entries(entries: object, sha256: str) -> bool:
     if not isinstance(entries, Mapping) or len(entries) > _MOST:
         return False
-    if not all(isinstance(text, str) and len(text) <= _LONGEST for pair in entries.items() for text in pair):
+    if not all(is_text(text) and len(text) <= _LONGEST for pair in entries.items() for text in pair):
         return False
     return digest_of(entries) == sha256
 

@@ -23,11 +23,15 @@ BROUGHT = "inventory_variables"
 """The attribute with the names of the attributes that an import brought, each with a mark of its value: what people set is not touched."""
 
 # In the name of a variable; a community is what SNMP has for a password, and whoever has a webhook's address may use it.
-_SECRET = re.compile("pass|pwd|psk|secret|token|key|cred|auth|cookie|jwt|dsn|community|webhook|pin$", re.IGNORECASE)
+_SECRET = re.compile(r"pass|pwd|pw$|pw[_\d]|kennwort|psk|secret|token|key|cred|auth|cookie|jwt|dsn|community|webhook|pin$", re.IGNORECASE)
 _PATH = re.compile("_(file|path|dir|directory)$")  # of a variable that says where a secret is, and not what
 _PRIVATE_KEY = re.compile("-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----")
 _LOGIN = re.compile(r"://[^/@\s:]*:[^@\s]+@|https?://[^/@\s]+@")  # in an address, who logs in there and how; alone it is a token
-_GIVEN = re.compile(r"(?:pass|passwd|password|pwd|secret|token)[\"']?\s*[=:]\s*\S", re.IGNORECASE)  # in a text, as of options
+# In a text, as of options, addresses and headers; or all that it is, when that is a password as crypt(5) has it.
+_GIVEN = re.compile(
+    r"(?:pass(?:word|wd|phrase|code)?|pw|pwd|secret|token|key|\bsig|authorization)[\"']?\s*[=:]\s*\S|\bbearer\s+\S{16}|^\$\w+\$\S",
+    re.IGNORECASE,
+)
 _TEMPLATE = re.compile(r"\{\{|\{%")
 _NAMED = 10  # hosts that a line names
 _SET = "somebody has set another value in the CMDB"

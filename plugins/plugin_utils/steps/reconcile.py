@@ -93,7 +93,7 @@ def reconcile(sources: Sources, address: str, wish: Wish, signer: Signer | None,
         if not chosen:
             raise TidegateError(
                 f"the audit of {audit['at']:%Y-%m-%d %H:%M} UTC has named no such difference on the CIs of {rfc.number}; "
-                "look at its differences, or audit again"
+                "look at its differences, or audit these hosts again, by --limit when there are many"
             )
         hosts = sorted({one["host"] for one in chosen})
         if locked := sorted(cmdb.locks(hosts, connection)):
@@ -160,7 +160,9 @@ def _chosen(audit: Mapping[str, Any], wish: Wish, cis: Collection[str]) -> list[
 def _note_cut(audit: Mapping[str, Any], result: Reconciled) -> None:
     more = audit["count"] - len(audit["differences"])
     if more > 0:
-        result.left.append(f"the audit found {counted(more, 'further difference')} that the history does not name; audit again after this")
+        found = counted(more, "further difference")
+        remedy = "audit again after this, by --limit when there are many"
+        result.left.append(f"the audit found {found} that the history does not name; {remedy}")
 
 
 def _restore(rfc: Rfc, chosen: Iterable[Difference], installed: Installed, result: Reconciled) -> None:

@@ -76,6 +76,23 @@ def test_capabilities(host: Host, tree: Path) -> None:
     assert said(host) == ["has capabilities: version"]
 
 
+def test_what_leads_to_a_release_is_roots_and_nobody_else_writes_there(host: Host, tree: Path) -> None:
+    tree.chmod(0o777)
+    assert said(host) == ["may be written to by anybody: ."]
+    tree.chmod(0o755)
+    for place in (host.home.path, host.home.releases, tree.parent):
+        before = place.stat().st_mode
+        place.chmod(0o777)
+        assert said(host) == [f"may be written to by anybody: {place}"]
+        place.chmod(before)
+    assert said(host) == []
+    root = host.home.path.parent
+    os.chown(root, 54321, 0)
+    assert said(host) == [f"belongs to 54321, not to root: {root}"]
+    (entry,) = release_facts(str(host.root))
+    assert entry["since"]["access"] == [root.stat().st_ctime] * 2
+
+
 def test_what_is_missing_is_said_once(host: Host, tree: Path) -> None:
     (tree / "version").unlink()
     (entry,) = release_facts(str(host.root))

@@ -99,6 +99,13 @@ def test_no_link_is_followed_and_nothing_odd_is_opened(host: Host, place: Path) 
     assert looked(host, place, place / "link", place / "nowhere") == []
 
 
+def test_a_place_that_is_a_link_is_looked_at_where_it_leads(host: Host, place: Path) -> None:
+    shutil.copytree(host.root, place / "tidegate2", symlinks=True)
+    link = place.with_name("led")
+    link.symlink_to(place)
+    assert [one["path"] for one in looked(host, place, link)] == [str(place / "tidegate2" / "hello")]
+
+
 def test_what_was_not_looked_at_is_said(host: Host, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(copies, "_MOST", 3)
     for number in range(5):

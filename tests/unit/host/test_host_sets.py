@@ -109,6 +109,13 @@ def test_units_and_cron_files_are_known_by_target_content_and_mode(tmp_path: Pat
     before = sets._files((str(folder), str(tmp_path / "nowhere")))
     assert before[str(folder / "link")] == "-> /etc/elsewhere"
     assert before[str(folder / "pipe")] == "is no file"
+    target = tmp_path / "script"
+    target.write_text("true\n")
+    (folder / "led").symlink_to(target)
+    led = sets._files((str(folder),))[str(folder / "led")]
+    assert led.startswith(f"-> {target} ")
+    target.write_text("false\n")
+    assert sets._files((str(folder),))[str(folder / "led")] != led, "what the link leads to is what is run"
     (folder / "job").chmod(0o666)
     assert sets._files((str(folder),)) != before
     (folder / "job").chmod(0o644)
@@ -118,13 +125,26 @@ def test_units_and_cron_files_are_known_by_target_content_and_mode(tmp_path: Pat
 
 def test_listeners_are_those_of_processes_that_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     with socket.create_server(("127.0.0.1", 0)) as server:
         name = f"tcp 127.0.0.1:{server.getsockname()[1]}"
         assert sets.listeners("/nowhere")[name] == os.path.realpath("/proc/self/exe")
         monkeypatch.setattr(sets, "_owners", lambda *_: iter(()))
         assert name not in sets.listeners("/nowhere"), "it is another's that shares the network"
     monkeypatch.undo()
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert name not in sets.listeners("/nowhere")
+
+
+def test_a_set_that_nobody_here_can_tell_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(HostError, match="only root sees whose a listener is"):
+        sets.listeners("/nowhere")
+    monkeypatch.setattr(sets, "_DPKG", "/nowhere/status")
+    monkeypatch.setattr(sets, "_RPM", ("/nowhere/rpm",))
+    with pytest.raises(HostError, match="has neither dpkg nor rpm"):
+        sets.packages()
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
-SETS_OF_TEXTS = st.dictionaries(st.text(max_size=4), st.text(max_size=3), max_size=6)
+LETTERS = st.characters(exclude_categories=("Cs",), exclude_characters="\0")
+SETS_OF_TEXTS = st.dictionaries(st.text(LETTERS, max_size=4), st.text(LETTERS, max_size=3), max_size=6)
 
 
 def on_record(entries: dict[str, str]) -> dict[str, dict[str, RecordedSet]]:
@@ -28,6 +29,12 @@ def said(now: dict[str, str], before: dict[str, str], **other: Any) -> dict[str,
     answer: dict[str, Any] = {name: {"sha256": digest_of({})} for name in SETS}
     answer["packages"] = {"sha256": digest_of(now)} | ({} if now == before else {"entries": now})
     return {"releases": [], "sets": {**answer, **other}}
+
+
+@pytest.mark.parametrize("letter", ["\0", "\ud800"])
+def test_what_no_document_can_have_is_no_answer(letter: str) -> None:
+    (found,) = compare_sets({"web1": read_sets(said({letter: ""}, {}))}, on_record({}))
+    assert found[1] == "unreadable"
 
 
 @given(before=SETS_OF_TEXTS, now=SETS_OF_TEXTS)
