@@ -19,7 +19,8 @@ _MARKUP = re.compile(r"\b[A-Z]\(([^()]*)\)")
 _VARIABLE = re.compile(r"\btidegate_\w+")
 # What may be given without its option's name, by verb: the first of them that the verb has.
 _OPERANDS = ("tidegate_release", "tidegate_rfc")
-_EXTRA = ("-e", "--extra-vars")
+_EXTRA = "--extra-vars"
+_SHORT_EXTRA = re.compile(r"-[bCDkKJv]*e(.*)", re.DOTALL)  # alone, or behind options of Ansible's that take no value
 HIDDEN = "…"  # in place of what may be a secret
 _TYPES = {"int": int, "float": float}
 
@@ -85,9 +86,18 @@ def typed(name: str, told: Mapping[str, Any], options: Mapping[str, Mapping[str,
         for one in value if isinstance(value, list) else [value]:
             words += [flag(variable), json.dumps(one) if isinstance(one, dict) else str(one)]
     for before, word in zip(["", *more], more, strict=False):
-        joined = word.startswith(("--extra-vars=", "-e")) and word not in _EXTRA
-        words.append(HIDDEN if joined or (before in _EXTRA and not word.startswith("@")) else word)
+        follows = _extra_in(before) == "" and not word.startswith("@")
+        words.append(HIDDEN if follows or _extra_in(word) else word)
     return shlex.join([HIDDEN if has_login(word) or "?" in word else word for word in words]).replace(f"'{HIDDEN}'", HIDDEN)
+
+
+def _extra_in(word: str) -> str | None:
+    """The extra variables that an argument of ansible-playbook brings, empty when the next one does; ``None`` for any other."""
+    name, _equals, value = word.partition("=")
+    if len(name) > len("--e") and _EXTRA.startswith(name):
+        return value
+    found = _SHORT_EXTRA.fullmatch(word)
+    return found[1] if found else None
 
 
 def meaning(option: Mapping[str, Any]) -> str:

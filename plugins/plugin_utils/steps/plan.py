@@ -225,13 +225,19 @@ def _needs_no_clearance(current: Deployment, request: RunRequest, brings_in: boo
     return current.state is DeploymentState.BACKING_OUT
 
 
+def refuse_another_release(rfc: Rfc, current: Deployment) -> None:
+    """Raise :class:`ConflictError` when an RFC names another package than its deployment has."""
+    if current.digest == rfc.digest:
+        return
+    done = current.state in (DeploymentState.COMPLETED, DeploymentState.BACKED_OUT)
+    remedy = "give this change a number of its own" + ("" if done else ", or back that out first")
+    raise ConflictError(f"{current.rfc} now names {rfc.digest}, but {current.label} is {current.state} with {current.digest}; {remedy}")
+
+
 def _resume_cleared(sources: Sources, journal: Journal, current: Deployment, cleared: _Cleared, request: RunRequest) -> dict[str, Any]:
     """Go on with a deployment whose RFC was cleared anew."""
     rfc, now = cleared.rfc, sources.now
-    if current.digest != rfc.digest:
-        raise ConflictError(
-            f"{current.rfc} now names {rfc.digest}, but {current.label} is {current.state} with {current.digest}; back that out first"
-        )
+    refuse_another_release(rfc, current)
     selected = {str(ci["name"]) for ci in journal.cmdb.query(rfc.scope)}
     _refuse_moved_scope(journal, current, selected)
     if current.state is DeploymentState.SUPPORTING and cleared.clearing.waves and journal.support(current, now).lets_in(now):

@@ -21,6 +21,7 @@ from ..rollout.planner import some
 from ..rollout.states import DeploymentState, HostState
 from .clear import Question, gather
 from .outlook import outlook, outlook_lines
+from .plan import refuse_another_release
 from .sources import Sources
 
 _NAMED = 20  # hosts in a line
@@ -40,6 +41,7 @@ def preview(sources: Sources, rfc_path: str) -> dict[str, Any]:
     deployments = Deployments(sources.cmdb())
     current = deployments.latest(rfc_number(rfc_path))
     if current is not None and current.state is not DeploymentState.CANCELLED:
+        refuse_another_release(load_rfc(rfc_path), current)
         return _of_deployment(sources, deployments, current, rfc_path)
     return _to_be_made(sources, rfc_path)
 

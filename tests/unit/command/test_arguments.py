@@ -102,3 +102,9 @@ def test_what_was_told_is_typed_again_without_what_may_be_a_secret() -> None:
     said = typed("deploy", told, options, more)
     assert said == "tidegate deploy 'my rfc.yml' --no-take-over --cmdb … -i cmdb.yml -e … -e @vault.yml -- … … -e …"
     assert "hunter2" not in said
+
+
+@pytest.mark.parametrize("more", [["--extra-v", "pin=hunter2"], ["--extra=pin=hunter2"], ["-ve", "pin=hunter2"], ["-bevpin=hunter2"]])
+def test_extra_variables_are_hidden_however_argparse_takes_them(more: list[str]) -> None:
+    assert "hunter2" not in typed("deploy", {}, {}, ["--", *more])
+    assert typed("deploy", {}, {}, ["-i", "cmdb.yml", "-v"]) == "tidegate deploy -i cmdb.yml -v"
