@@ -97,7 +97,7 @@ def test_what_a_verb_has_to_visit_is_in_the_inventory_and_inside_the_limit_or_no
     number, rfc = site.change()
     some = site.inventory("web1")
     refused(site, "1 CI in the scope of", "is not in the inventory (web2)", verb="deploy", inventory=some, tidegate_rfc=rfc)
-    refused(site, "(web1, web2; no host is,", "have auto in enable_plugins", verb="deploy", inventory=None, tidegate_rfc=rfc)
+    refused(site, "(web1, web2); give the inventory", "have auto in enable_plugins", verb="deploy", inventory=None, tidegate_rfc=rfc)
     refused(site, "left out by --limit (web2)", verb="deploy", options=("--limit", "web1,localhost"), tidegate_rfc=rfc)
     done(site, "stage", "--limit", "all", tidegate_rfc=rfc)
     refused(site, "1 host that", "has still to visit is not in the inventory (web2)", verb="deploy", inventory=some, tidegate_rfc=rfc)

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 _OR_SLICE = "or say with -e tidegate_slice=true that other runs, at the same time, have the others"
 # Ansible goes on without an inventory that none of its plugins can read, and only warns.
-_EMPTY = "; no host is, so if Ansible warns that it could not parse one, have auto in enable_plugins of its section [inventory]"
+_UNREAD = "; or have auto in enable_plugins, if Ansible could not parse it"
 Interrupted = Callable[[], str]
 """Why nothing more may be started, empty as long as nobody has interrupted this run."""
 
@@ -66,10 +66,9 @@ class Reach:
         wanted = list(hosts)
         missing = [host for host in wanted if host not in self.inventory]
         if missing:
-            raise TidegateError(
-                f"{_some(missing, noun, which)} not in the inventory ({_names(missing)}{'' if self.inventory else _EMPTY}); "
-                f"give the inventory of this CMDB with -i, a file with plugin: tidegate.release.cmdb, without --limit, {_OR_SLICE}"
-            )
+            give = "give the inventory of this CMDB with -i, a file with plugin: tidegate.release.cmdb"
+            remedy = f"{give}, without --limit, {_OR_SLICE}" if self.inventory else f"{give}{_UNREAD}"
+            raise TidegateError(f"{_some(missing, noun, which)} not in the inventory ({_names(missing)}); {remedy}")
         left_out = [host for host in wanted if host in self.outside]
         if left_out:
             named = f"{_some(left_out, noun, which)} left out by --limit ({_names(left_out)})"
