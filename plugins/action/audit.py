@@ -145,8 +145,8 @@ class ActionModule(TidegateAction):
                     for host, answer in answers.items():
                         record_versions(connection, host, answer.serial, answer.plain_versions, utc_now())
                 # Not all may find a place, and of what was not seen nothing can be put on record.
-                named.sort(key=lambda one: one["kind"] in NOT_SEEN)
-                save_audit(cmdb, len(compared), len(audited.found), named, this_user(task_vars), utc_now(), result["severity"])
+                kept = sorted(named, key=lambda one: one["kind"] in NOT_SEEN)
+                save_audit(cmdb, len(compared), len(audited.found), kept, this_user(task_vars), utc_now(), result["severity"])
         leave_verdict(result["severity"])
         return result
 

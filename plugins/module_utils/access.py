@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import struct
@@ -30,8 +31,9 @@ def odd_access(release: Release) -> dict[str, list[str]]:
     for path in ("", *(entry["path"] for entry in release.files)):
         for what in _odd(root + b"/" + path.encode() if path else root):
             found.setdefault(what, []).append(path or ".")
-    if os.lstat(root).st_mode & stat.S_IWOTH:  # of whatever else is in there the mode is a part of the release
-        found.setdefault(_OPEN, []).append(".")
+    with contextlib.suppress(FileNotFoundError):  # that there is no tree is said elsewhere
+        if os.lstat(root).st_mode & stat.S_IWOTH:  # of whatever else is in there the mode is a part of the release
+            found.setdefault(_OPEN, []).append(".")
     return found
 
 
