@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,7 +15,7 @@ from ..cmdb import messages
 from ..cmdb.messages import Message, WaitingMessage
 from ..cmdb.schema import schema
 from ..cmdb.store import Cmdb
-from ..policy.communication import Channel, Communication
+from ..policy.communication import DUTY_DUE, HELD_SINCE, WINDOW_OPENS, Channel, Communication
 from ..policy.model import Policy
 from ..rfc.debts import debts
 from ..rfc.register import planned
@@ -31,6 +31,7 @@ with contextlib.suppress(ImportError):
 
 _AGAIN = timedelta(days=1)  # so long it is tried again to tell what nobody was told
 _CHUNK = 500
+_REMINDERS = frozenset({WINDOW_OPENS, HELD_SINCE, DUTY_DUE})
 
 
 @dataclass(frozen=True)
@@ -55,30 +56,36 @@ def remind(cmdb: Cmdb, policy: Policy, actor: str, now: datetime, *, write: bool
     """Tell the policy's channels what is due by ``now``; without ``write`` only say what would be told."""
     communication = policy.communication
     problems = tell_low(cmdb, policy, actor, now) if write else []
-    asked = [(one, listeners) for one in _messages(cmdb, communication, now) if (listeners := _listeners(communication, *one))]
+    reminders = _messages(cmdb, communication, now)
+    current = {message.about: message for message, _stakeholders in reminders}
+    asked = [(one, listeners) for one in reminders if (listeners := _listeners(communication, *one))]
     if not write:
-        told = _foreseen(cmdb, communication, [(message, listeners) for (message, _names), listeners in asked], now)
+        told = _foreseen(cmdb, communication, [(message, listeners) for (message, _names), listeners in asked], current, now)
     else:
         if asked:
             with cmdb.begin() as connection:
                 for (message, _names), listeners in asked:
                     due = {name: due_at(communication.channels[name], message, now) for name in listeners}
                     messages.keep(connection, message, due, now)
-        told, more = send_waiting(cmdb, communication, now)
+        told, more = send_waiting(cmdb, communication, current, now)
         problems += more
     with cmdb.read() as connection:
         waiting = len(messages.waiting(connection))
     return Reminded(tuple(told), waiting, tuple(problems))
 
 
-def send_waiting(cmdb: Cmdb, communication: Communication, now: datetime) -> tuple[list[ToTell], list[str]]:
+def send_waiting(cmdb: Cmdb, communication: Communication, current: Mapping[str, Message], now: datetime) -> tuple[list[ToTell], list[str]]:
     """Tell what is due, in the order in which it happened; return that, and what went wrong.
 
-    Each is taken before it is told, so it is told at most once. One that no address of a channel took waits for the next run, for a day;
-    a channel that failed is not tried again in this one.
+    ``current``: the reminders that are true now, by what they are about, as they are worded now. One that is not among them any more is
+    told nobody, however long it has waited. Each is taken before it is told, so it is told at most once. One that no address of a channel
+    took waits for the next run, for a day; a channel that failed is not tried again in this one.
     """
     with cmdb.read() as connection:
-        due = messages.waiting(connection, now)
+        due, over = _still_true(messages.waiting(connection, now), current)
+    if over:
+        with cmdb.begin() as connection:
+            messages.take(connection, over, now)
     told: list[ToTell] = []
     problems: list[str] = []
     failed: set[str] = set()
@@ -111,6 +118,23 @@ def send_waiting(cmdb: Cmdb, communication: Communication, now: datetime) -> tup
     return told, problems
 
 
+def _still_true(due: Iterable[WaitingMessage], current: Mapping[str, Message]) -> tuple[list[WaitingMessage], list[int]]:
+    """What is still to be told, a reminder as it is worded now, and the numbers of those reminders that are not true any more.
+
+    What happened stays true.
+    """
+    told: list[WaitingMessage] = []
+    over: list[int] = []
+    for one in due:
+        if one.message.event not in _REMINDERS:
+            told.append(one)
+        elif one.message.about in current:
+            told.append(replace(one, message=current[one.message.about]))
+        else:
+            over.append(one.number)
+    return told, over
+
+
 def _alike(communication: Communication, due: Iterable[WaitingMessage], now: datetime) -> list[list[WaitingMessage]]:
     """Those that are told in the same words, together; without those whose channel has its quiet hours now, again."""
     found: dict[tuple[str, ...], list[WaitingMessage]] = {}
@@ -130,7 +154,13 @@ def _note(channel: Channel, one: WaitingMessage) -> str:
     return f"This waited for the end of quiet hours; it is of {channel.quiet.local(one.created):%Y-%m-%d %H:%M} ({channel.quiet.zone})."
 
 
-def _foreseen(cmdb: Cmdb, communication: Communication, asked: Iterable[tuple[Message, Sequence[str]]], now: datetime) -> list[ToTell]:
+def _foreseen(
+    cmdb: Cmdb,
+    communication: Communication,
+    asked: Iterable[tuple[Message, Sequence[str]]],
+    current: Mapping[str, Message],
+    now: datetime,
+) -> list[ToTell]:
     told = []
     with cmdb.read() as connection:
         for message, listeners in asked:
@@ -138,7 +168,7 @@ def _foreseen(cmdb: Cmdb, communication: Communication, asked: Iterable[tuple[Me
             later = {name: at for name in new if (at := due_at(communication.channels[name], message, now)) > now}
             if new:
                 told.append(ToTell(message.title, tuple(name for name in new if name not in later), later))
-        alike = _alike(communication, messages.waiting(connection, now), now)
+        alike = _alike(communication, _still_true(messages.waiting(connection, now), current)[0], now)
     return [*told, *(ToTell(group[0].message.title, tuple(one.channel for one in group), {}) for group in alike)]
 
 
