@@ -34,7 +34,7 @@ class ActionModule(TidegateAction):
             with cmdb.begin() if write else cmdb.read() as connection:
                 changes = move_units(connection, orders, this_user(task_vars), now, write, options["reason"])
             # Without one it is not known for how many days a reading counts, and who counts otherwise would have people told again.
-            problems = tell_low(cmdb, policy, this_user(task_vars), now) if write and policy else []
+            problems = list(tell_low(cmdb, policy, this_user(task_vars), now)[1].problems) if write and policy else []
         after = {one.after.tag: one.after for one in changes}
         before = {one.after.tag: one.before for one in reversed(changes)}
         diff = [{"header": tag, "before": shown(old) if (old := before[tag]) else {}, "after": shown(unit)} for tag, unit in after.items()]

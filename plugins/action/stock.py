@@ -27,7 +27,7 @@ class ActionModule(TidegateAction):
         policy, now = load_policy(optional_setting(options, "policy")), utc_now()
         with Cmdb.open(required_setting(options, "cmdb")) as cmdb:
             found = count_spares(cmdb, policy, now, options["stockrooms"])
-            problems = [] if self._task.check_mode else tell_low(cmdb, policy, this_user(task_vars), now)
+            problems = [] if self._task.check_mode else list(tell_low(cmdb, policy, this_user(task_vars), now)[1].problems)
             settled = [] if self._task.check_mode else settle_levels(cmdb, this_user(task_vars), now)
         short = sum(one.is_short for one in found)
         if not found:

@@ -27,6 +27,8 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb import upgra
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.messages import Message, waiting
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema import schema
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.assets import save_rules
+from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.stock import StockRule
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.communication import Channel, Communication, Event
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import Policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.register import register_change
@@ -58,7 +60,7 @@ RFC = loaded_rfc(
     fingerprint="f",
     state=-2,
 )
-EVENTS = ("window_opens", "held_since", "duty_due", "hold", "done")
+EVENTS = ("window_opens", "held_since", "duty_due", "stock_low", "hold", "done")
 NIGHT = QuietHours(time(20), time(7), "Europe/Berlin")
 
 
@@ -218,6 +220,22 @@ def test_what_is_not_urgent_waits_for_the_end_of_quiet_hours_and_says_when_it_wa
     run(cmdb, end + HOUR, by=by)
     assert len(chat.messages) == 2, "nobody is told at the end of quiet hours that a window opens which is over"
     assert chat.messages[1]["message"] == "it is live\nThis waited for the end of quiet hours; it is of 2027-03-02 00:00 (Europe/Berlin)."
+
+
+def test_low_stock_that_nobody_took_is_told_in_the_next_run_and_what_was_told_is_said(cmdb: Cmdb, chat: Receiver) -> None:
+    with cmdb.begin() as connection:
+        save_rules(connection, [StockRule("PSU", "ams-1", 1, 2)], "test", START, True)
+    chat.behaviour = "refuse"
+    refused = run(cmdb, START)
+    assert (refused.told, refused.waiting, len(refused.problems)) == ((), 1, 1)
+    chat.behaviour = "take"
+    (told,) = run(cmdb, START + HOUR).told
+    assert (told.channels, chat.titles) == (("chat",), ["stock is low: PSU"])
+    with cmdb.begin() as connection:
+        save_rules(connection, [StockRule("FAN", "ams-1", 1, 2)], "test", START, True)
+    (told,) = run(cmdb, START + 2 * HOUR).told
+    assert (told.title, told.channels) == ("stock is low: FAN", ("chat",))
+    assert run(cmdb, START + 3 * HOUR).told == ()
 
 
 def test_the_tables_can_be_taken_away_again(cmdb: Cmdb) -> None:

@@ -55,7 +55,7 @@ class Reminded:
 def remind(cmdb: Cmdb, policy: Policy, actor: str, now: datetime, *, write: bool) -> Reminded:
     """Tell the policy's channels what is due by ``now``; without ``write`` only say what would be told."""
     communication = policy.communication
-    problems = tell_low(cmdb, policy, actor, now) if write else []
+    problems: list[str] = []
     reminders = _messages(cmdb, communication, now)
     current = {message.about: message for message, _stakeholders in reminders}
     asked = [(one, listeners) for one in reminders if (listeners := _listeners(communication, *one))]
@@ -68,7 +68,10 @@ def remind(cmdb: Cmdb, policy: Policy, actor: str, now: datetime, *, write: bool
                     due = {name: due_at(communication.channels[name], message, now) for name in listeners}
                     messages.keep(connection, message, due, now)
         told, more = send_waiting(cmdb, communication, current, now)
-        problems += more
+        title, low = tell_low(cmdb, policy, actor, now)  # behind the others, for what nobody takes of it is for the next run
+        if took := tuple(name for name in low.told if name not in low.untold):
+            told.append(ToTell(title, took, {}))
+        problems += [*more, *low.problems]
     with cmdb.read() as connection:
         waiting = len(messages.waiting(connection))
     return Reminded(tuple(told), waiting, tuple(problems))

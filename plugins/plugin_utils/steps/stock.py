@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from ..clearance.facts import Facts
+from ..cmdb import messages
 from ..cmdb.messages import Message
 from ..cmdb.store import Cmdb
 from ..dhs.assets import list_rules, list_units, note_stock, reserved_spares, stock, take_untold, would_reserve_spares
@@ -33,7 +34,7 @@ from ..rfc.model import Rfc
 from ..rollout.deployments import Deployments
 from ..rollout.states import OPEN, SPARES, WaveState
 from .baseline import Machines
-from .tell import deliver
+from .tell import Delivered, deliver
 
 with contextlib.suppress(ImportError):
     import sqlalchemy as sa
@@ -55,10 +56,11 @@ def settle_levels(cmdb: Cmdb, actor: str, now: datetime) -> list[str]:
     return settled
 
 
-def tell_low(cmdb: Cmdb, policy: Policy, actor: str, now: datetime) -> list[str]:
-    """Note where stock has come down to its threshold, and tell the policy's channels of what they were not told; return what went wrong.
+def tell_low(cmdb: Cmdb, policy: Policy, actor: str, now: datetime) -> tuple[str, Delivered]:
+    """Note where stock has come down to its threshold, and tell the policy's channels of what they were not told.
 
-    That it is told is noted before, so it is told at most once, until there is enough again.
+    Returns the title of that, empty when there was nothing to tell, and what became of it. That it is told is noted before, so it is told
+    at most once, until there is enough again; where nobody took it the verb remind tries again.
     """
     communication = policy.communication
     listeners = communication.listeners(STOCK_LOW, ())
@@ -66,12 +68,16 @@ def tell_low(cmdb: Cmdb, policy: Policy, actor: str, now: datetime) -> list[str]
         note_stock(connection, policy.spares.read_days, actor, now)
         low = take_untold(connection, policy.spares.read_days, now) if listeners else []
     if not low:
-        return []
+        return "", Delivered()
     title = f"stock is low: {', '.join(dict.fromkeys(one.rule.model for one in low))}"
     page = [f"{communication.pages.rstrip('/')}/{STOCK}"] if communication.pages else []
     body = "\n".join([*(without_mentions(one.sentence()) for one in low), *page])
     message = Message(STOCK_LOW, without_mentions(title), body, f"{STOCK_LOW} {now.isoformat()}")
-    return list(deliver(cmdb, communication, listeners, message, now).problems)
+    found = deliver(cmdb, communication, listeners, message, now)
+    if found.untold:
+        with cmdb.begin() as connection:
+            messages.keep(connection, message, dict.fromkeys(found.untold, now), now)
+    return message.title, found
 
 
 def spares_for(

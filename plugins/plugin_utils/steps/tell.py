@@ -116,10 +116,12 @@ def thread_of(deployment: Deployment, events: Sequence[Any]) -> str:
 
 @dataclass(frozen=True)
 class Delivered:
-    """What became of a message: the channels that were told, those that will be ``later``, and what went wrong."""
+    """What became of a message: the channels that were ``told``, or were to be, as none of its addresses took it where it is ``untold``;
+    those that will be ``later``; and what went wrong."""
 
     told: tuple[str, ...] = ()
     later: tuple[str, ...] = ()
+    untold: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
 
 
@@ -131,9 +133,14 @@ def deliver(cmdb: Cmdb, communication: Communication, listeners: Iterable[str], 
         with cmdb.begin() as connection:
             messages.keep(connection, message, later, now)
     addresses, why = usable(communication, [name for name in due if name not in later])
+    untold = set(why)
     if addresses:
-        why |= send_in_thread(cmdb, addresses, message).why
-    return Delivered(tuple(addresses), tuple(later), tuple(not_told(message, name, reason) for name, reason in why.items()))
+        outcome = send_in_thread(cmdb, addresses, message)
+        why |= outcome.why
+        untold |= set(outcome.untold)
+    return Delivered(
+        tuple(addresses), tuple(later), tuple(sorted(untold)), tuple(not_told(message, name, reason) for name, reason in why.items())
+    )
 
 
 def due_at(channel: Channel, message: Message, now: datetime) -> datetime:
