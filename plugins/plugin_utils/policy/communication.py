@@ -28,7 +28,8 @@ _LONGEST = 4000  # characters of a message
 _OTHERS = "\0"  # before a sign of somebody else's words, which have no such character
 # What rings everybody in a chat, or whomever it names by a number: Slack, Discord, Mattermost, Rocket.Chat, Matrix, Zulip, Webex, Teams.
 _EVERYBODY = re.compile(
-    rf"{_OTHERS}(?:(@)(?=_?\**(?:all|channel|everyone|here|online|room|stream|team|topic))|(<)(?={_OTHERS}?[!@]|users/|at\b|/?mention))",
+    rf"{_OTHERS}(?:(@)(?=&|[0-9]{{15}}|_?\**(?:all|channel|everyone|here|online|room|stream|team|topic))"
+    rf"|(<)(?={_OTHERS}?[!@]|users/|at\b|/?mention))",
     re.IGNORECASE,
 )
 _PUBLISHED = re.compile(r"https?://[^\s?#@<>\"]+")

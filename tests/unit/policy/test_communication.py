@@ -104,9 +104,15 @@ RINGING = [
     "<@",
     "<users/all",
     "@**all**",
+    "@&",  # a role of Discord's, which Apprise rings by itself when it formats
+    "@123456789012345678",
 ]
+WORDS = ("@", "<", "!", "&", "123456789012345678", "every", "one", "HERE>", "@Channel", "a", " ", "$title", "x@y.org", GAP)
 words = st.lists(
-    st.sampled_from([*RINGING, "@", "<", "!", "every", "one", "HERE>", "@Channel", "a", " ", "$title", "x@y.org", GAP]), max_size=6
+    st.sampled_from(
+        [*RINGING, "@", "<", "!", "&", "123456789012345678", "every", "one", "HERE>", "@Channel", "a", " ", "$title", "x@y.org", GAP]
+    ),
+    max_size=6,
 )
 texts = words.map("".join)
 
