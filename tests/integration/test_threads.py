@@ -77,6 +77,18 @@ def test_a_thread_that_is_gone_begins_anew_and_each_message_arrives_once(there: 
     assert len(there.refused) == len(REAL)
 
 
+def test_a_chat_that_answers_too_late_is_not_told_twice_and_keeps_its_thread(there: Chats, cmdb: Cmdb) -> None:
+    addresses = {name: [there.addresses[name]] for name in REAL}
+    send_in_thread(cmdb, addresses, said("started"))
+    there.late = True
+    assert send_in_thread(cmdb, addresses, said("wave")).why.keys() == set(REAL)
+    there.late = False
+    send_in_thread(cmdb, addresses, said("done"))
+    for place in REAL:
+        first, *others = there.of(place)
+        assert [post.root for post in others] == [first.name] * 2, place
+
+
 def test_a_message_that_is_in_no_thread_answers_nothing(there: Chats) -> None:
     addresses = {name: [there.addresses[name]] for name in REAL}
     assert dict(send(addresses, "stock is low", "order").why) == {}

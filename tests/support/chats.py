@@ -41,6 +41,7 @@ class Chats:
     posts: list[Post] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     taken: int = 0
+    late: bool = False  # whether something before them gives up waiting for their answer, which they have taken by then
 
     @property
     def addresses(self) -> dict[str, str]:
@@ -144,7 +145,10 @@ def chats() -> Iterator[Chats]:
         def _answer(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             path = urlsplit(self.path).path
+            before = there.taken
             status, said = there.answer(self.command, path, self.headers.get("Authorization") or "", body)
+            if there.late and there.taken > before:
+                status, said = 504, {}
             if status >= 400 or said.get("ok") is False:
                 there.refused.append(f"{self.command} {path}: {said}")
             content = json.dumps(said).encode()

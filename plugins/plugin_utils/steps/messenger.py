@@ -25,6 +25,7 @@ with contextlib.suppress(ImportError):
 
 _LONGEST = 255  # letters of what a service calls a message
 _MAIL = "mail"
+_GONE = ("thread_not_found", "message_not_found", "cannot_reply_to_message")  # as Slack says that there is nothing to answer
 _MESSAGE_ID = re.compile(r"^Message-ID:.*(?:\n[ \t].*)*", re.IGNORECASE | re.MULTILINE)
 
 
@@ -70,8 +71,8 @@ class _Thread:
         root = self.roots.get(place)
         if root:
             response = send(data=json.dumps({**payload, **self.service.reply(root)}), **more)
-            if _is_taken(response):
-                return response  # else the first message is gone: this one begins anew
+            if not _says_gone(response):
+                return response  # else this one begins anew
         response = send(data=data, **more)
         name = (_json(response.content) or {}).get(self.service.named) if _is_taken(response) else None
         if isinstance(name, str) and 0 < len(name) <= _LONGEST and name.isprintable():
@@ -123,6 +124,13 @@ def _json(content: Any) -> dict[str, Any] | None:
 
 def _is_taken(response: Any) -> bool:
     return bool(response.ok) and (_json(response.content) or {}).get("ok", True) is not False
+
+
+def _says_gone(response: Any) -> bool:
+    """Whether a chat refuses a reply as its first message is not there; after any other error the reply may be there all the same."""
+    if response.ok:
+        return (_json(response.content) or {}).get("error") in _GONE
+    return response.status_code in (400, 404)
 
 
 @contextlib.contextmanager
